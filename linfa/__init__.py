@@ -1,0 +1,91 @@
+"""linfa: theory and simulation of deep linear networks under feedback alignment.
+
+| axis | module | members |
+|---|---|---|
+| what is to be learnt | `Task`, `losses`, `data` | samples, teachers, classification; squared, softmax, logistic, exponential |
+| where it starts | `Weights`, `dominated` | standard, small, zero, mean-field, orthogonal, balanced; dominated by construction |
+| how the error comes back | `rules` | backprop, feedback alignment, direct feedback, sign-concordant, Kolen–Pollack, … |
+| what evolves | `systems` | `Full` |
+| how time passes | `solvers` | `Flow`, `Descent` |
+| what stays put | `laws` | matrix, neuron, null-space, direct-feedback and feedback-gap laws; the ledger |
+| what was seen | `Trajectory`, `metrics` | losses, alignments, laws, states, provenance |
+
+    >>> import linfa
+    >>> net = linfa.Weights.standard((3, 8, 2), rng=0)
+    >>> rule = linfa.FeedbackAlignment.random(net, rng=1)
+    >>> run = linfa.solve(linfa.Full(net, rule), linfa.Task.teacher(3, 2, rng=2), linfa.Flow(t=5.0))
+    >>> bool(linfa.laws.MatrixLaw().residual(run).max() < 1e-9)
+    True
+"""
+
+from linfa import data, dominated, laws, losses, metrics, rules, solvers, systems
+from linfa.errors import (
+    DataError,
+    DivergenceError,
+    InputError,
+    LinfaError,
+    MissingExtraError,
+    NoLawError,
+    ResultError,
+)
+from linfa.losses import Exponential, Logistic, SoftmaxCrossEntropy, Squared
+from linfa.rules import (
+    Backprop,
+    BatchRandomSign,
+    DirectFeedback,
+    FeedbackAlignment,
+    Interpolated,
+    KolenPollack,
+    SignConcordant,
+    State,
+    StrictNormalSign,
+)
+from linfa.solve import solve
+from linfa.solvers import Constant, Cosine, Descent, Flow, StepDecay
+from linfa.systems import Full
+from linfa.task import Task
+from linfa.trajectory import Trajectory
+from linfa.version import __version__
+from linfa.weights import Weights
+
+__all__ = [
+    "Backprop",
+    "BatchRandomSign",
+    "Constant",
+    "Cosine",
+    "DataError",
+    "Descent",
+    "DirectFeedback",
+    "DivergenceError",
+    "Exponential",
+    "FeedbackAlignment",
+    "Flow",
+    "Full",
+    "InputError",
+    "Interpolated",
+    "KolenPollack",
+    "LinfaError",
+    "Logistic",
+    "MissingExtraError",
+    "NoLawError",
+    "ResultError",
+    "SignConcordant",
+    "SoftmaxCrossEntropy",
+    "Squared",
+    "State",
+    "StepDecay",
+    "StrictNormalSign",
+    "Task",
+    "Trajectory",
+    "Weights",
+    "__version__",
+    "data",
+    "dominated",
+    "laws",
+    "losses",
+    "metrics",
+    "rules",
+    "solve",
+    "solvers",
+    "systems",
+]

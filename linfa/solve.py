@@ -1,0 +1,171 @@
+"""The one verb: solve(system, task, solver) → Trajectory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from linfa import metrics
+from linfa.arrays import to_numpy
+from linfa.errors import InputError
+from linfa.laws.interface import AbstractLaw
+from linfa.laws.ledger import Ledger
+from linfa.provenance import describe
+from linfa.rules.interface import State
+from linfa.solvers.interface import AbstractSolver, Outcome
+from linfa.systems.full import Full
+from linfa.task import Task
+from linfa.trajectory import Trajectory
+from linfa.version import __version__
+from linfa.weights import Weights
+
+Observable = Callable[[Weights], Any]
+"""A function of the weights that gives a number or an array of a fixed shape."""
+
+MOST_BYTES = 4 * 2**30
+"""States that would take more memory than this are not kept without being asked about."""
+
+
+def solve(
+    system: Full,
+    task: Task,
+    solver: AbstractSolver,
+    *,
+    laws: Iterable[AbstractLaw] = (),
+    observe: Mapping[str, Observable] | None = None,
+    states: bool = True,
+    progress: bool = False,
+) -> Trajectory:
+    """Let a system learn a task, and return what was seen on the way.
+
+    Args:
+        system: what evolves, from where, and under which rule.
+        task: what is to be learnt.
+        solver: how time passes.
+        laws: laws that are watched at every step, with the ledger where steps are finite; recorded as drift, residual
+            (drift less account), scale (the sum of magnitudes of their terms) and bound (what rounding or tolerance
+            can have done).
+        observe: further observables by name, functions of the weights.
+        states: whether the weights are kept at every saved moment.
+        progress: whether a bar is shown.
+
+    Returns:
+        The run: loss, weight and update alignment, observables, laws, states, and provenance.
+
+    Raises:
+        InputError: where network, task and solver do not fit, or the states would not fit in memory.
+        NoLawError: where a law does not hold for the rule.
+        DivergenceError: where the weights leave the finite numbers.
+
+    >>> import linfa
+    >>> net, task = linfa.Weights.standard((3, 4, 2), rng=0), linfa.Task.teacher(3, 2, rng=1)
+    >>> rule = linfa.FeedbackAlignment.random(net, rng=2)
+    >>> run = solve(linfa.Full(net, rule), task, linfa.Descent(0.1, steps=50, momentum=0.9), laws=[linfa.laws.MatrixLaw()])
+    >>> bool(linfa.laws.MatrixLaw().residual(run).max() < 1e-14), bool(linfa.laws.MatrixLaw().drift(run).max() > 1e-3)
+    (True, True)
+    """
+    system.check(task.n_in, task.n_out)
+    needed = solver.moments() * sum(W.nbytes for W in map(to_numpy, system.weights))
+    if states and needed > MOST_BYTES:
+        raise InputError(
+            f"keeping {solver.moments()} states of {system.weights.size:,} weights takes {needed / 2**30:.1f} GiB: "
+            "lower the solver's saves, or solve with states=False and name what you need in laws or observe"
+        )
+    with tqdm(total=100, disable=not progress, desc=system.rule.name, unit="%", leave=False) as bar:
+        seen = _Seen(system, task, tuple(laws), dict(observe or {}), states, bar)
+        outcome = solver.run(system, task, seen)
+    attrs = {
+        "status": outcome.status,
+        "evaluations": outcome.evaluations,
+        "steps": outcome.steps,
+        "stepped": int(solver.stepped),
+        "depth": system.weights.depth,
+        "members": " ".join(seen.members),
+        "provenance": json.dumps(
+            {"linfa": __version__, "system": describe(system), "task": describe(task), "solver": describe(solver)}
+        ),
+    }
+    return Trajectory(seen.dataset(attrs), system.rule, outcome.pieces)
+
+
+class _Seen:
+    """The recorder: one row per saved moment and observable."""
+
+    def __init__(
+        self,
+        system: Full,
+        task: Task,
+        laws: tuple[AbstractLaw, ...],
+        observe: dict[str, Observable],
+        states: bool,
+        bar: Any,
+    ) -> None:
+        self.system, self.observe, self.states, self.bar = system, observe, states, bar
+        self.ledgers = tuple(Ledger(law, system.rule, system.start()) for law in laws)
+        self.batch = task.everything(system.weights[0])
+        self.members = tuple(f"member_{i}" for i in range(system.weights[0].ndim - 2))
+        self.times: list[float] = []
+        self.steps: list[int] = []
+        self.dims: dict[str, tuple[str, ...]] = {}
+        self.rows: dict[str, list[np.ndarray]] = {}
+
+    def save(self, time: float, step: int, state: State) -> None:
+        """Record a moment."""
+        self.times.append(time)
+        self.steps.append(step)
+        system, batch = self.system, self.batch
+        h = batch.inputs
+        for W in state.weights:
+            h = h @ W.mT
+        self._put("loss", self.members, batch.value(h))
+        redrawn = None if system.rule.autonomous else step
+        self._layers("weight_alignment", "feedback_layer", metrics.weight_alignment(system.rule.at(redrawn), state))
+        self._layers("update_alignment", "layer", metrics.update_alignment(system, state, batch, redrawn))
+        for name, function in self.observe.items():
+            value = np.asarray(function(Weights(state.weights)))
+            self._put(name, tuple(f"{name}_{axis}" for axis in range(value.ndim)), value)
+        for ledger in self.ledgers:
+            for part, values in ledger.read(state)._asdict().items():
+                self._layers(f"{ledger.law.name}_{part}", "hidden", values)
+        if self.states:
+            for l, W in enumerate(state.weights, 1):
+                self._put(f"W_{l}", (*self.members, f"n_{l}", f"n_{l - 1}"), W)
+            for i, B in enumerate(state.learnt):
+                self._put(f"learnt_{i}", (*self.members, f"learnt_{i}_row", f"learnt_{i}_column"), B)
+
+    def advance(self, fraction: float) -> None:
+        """Move the bar."""
+        self.bar.update(round(100 * fraction) - self.bar.n)
+
+    def dataset(self, attrs: dict[str, Any]) -> Any:
+        """Return what was recorded as a labelled dataset."""
+        import xarray as xr
+
+        L = self.system.weights.depth
+        first = 2 if self.system.rule.layerwise else 1
+        coordinates = {
+            "time": ("time", self.times),
+            "step": ("time", self.steps),
+            "layer": ("layer", np.arange(1, L + 1)),
+            "feedback_layer": ("feedback_layer", np.arange(first, first + L - 1)),
+            "hidden": ("hidden", np.arange(1, L)),
+        }
+        variables = {name: (("time", *self.dims[name]), np.stack(rows)) for name, rows in self.rows.items()}
+        return xr.Dataset(variables, coords=coordinates, attrs=attrs)
+
+    def _layers(self, name: str, axis: str, values: tuple[Any, ...]) -> None:
+        shape = tuple(self.system.weights[0].shape[:-2])
+        rows = [np.broadcast_to(to_numpy(v), shape) for v in values]
+        self._put(name, (*self.members, axis), np.stack(rows, axis=-1) if rows else np.zeros((*shape, 0)))
+
+    def _put(self, name: str, dims: tuple[str, ...], value: Any) -> None:
+        self.dims[name] = dims
+        # A copy: solvers may go on in the same memory.
+        self.rows.setdefault(name, []).append(np.array(to_numpy(value)))
+
+
+__all__ = ["Observable", "Outcome", "solve"]

@@ -1,0 +1,5 @@
+"""What evolves."""
+
+from linfa.systems.full import Full
+
+__all__ = ["Full"]

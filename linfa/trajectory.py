@@ -1,0 +1,204 @@
+"""Trajectory: what a run saw, labelled (xarray), with how it was made; saved and loaded without loss. It plots nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from linfa.errors import InputError, ResultError
+from linfa.provenance import array_digest
+from linfa.rules.interface import AbstractRule, State
+from linfa.rules.restore import pack, unpack
+from linfa.weights import Weights
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """A finished run.
+
+    Args:
+        dataset: everything that was recorded, with dimension `time`; layers are counted as in the paper, from 1.
+        rule: the rule it was made by.
+        pieces: the flow's interpolants, where they were kept.
+
+    >>> import linfa
+    >>> net, task = linfa.Weights.standard((3, 4, 2), rng=0), linfa.Task.teacher(3, 2, rng=1)
+    >>> run = linfa.solve(linfa.Full(net, linfa.Backprop()), task, linfa.Flow(t=1.0, saves=4))
+    >>> run.loss.dims, len(run), run.weights(-1).widths
+    (('time',), 5, (3, 4, 2))
+    """
+
+    dataset: xr.Dataset
+    rule: AbstractRule
+    pieces: tuple[Any, ...] = ()
+
+    def __len__(self) -> int:
+        return int(self.dataset.sizes["time"])
+
+    @property
+    def times(self) -> xr.DataArray:
+        """The saved moments: flow time, or the sum of learning rates."""
+        return self.dataset["time"]
+
+    @property
+    def loss(self) -> xr.DataArray:
+        """The mean loss over all samples, by time."""
+        return self.dataset["loss"]
+
+    @property
+    def alignment(self) -> xr.DataArray:
+        """The weight alignment cos(B_l, W_l), signed, by time and layer."""
+        return self.dataset["weight_alignment"]
+
+    @property
+    def update_alignment(self) -> xr.DataArray:
+        """The update alignment cos(U_l, −∇_l), signed, by time and layer."""
+        return self.dataset["update_alignment"]
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """How the run was made: version, system, task, solver."""
+        return dict(json.loads(self.dataset.attrs["provenance"]))
+
+    @property
+    def status(self) -> str:
+        """How it ended."""
+        return str(self.dataset.attrs["status"])
+
+    @property
+    def stepped(self) -> bool:
+        """Whether time passed in finite steps."""
+        return bool(self.dataset.attrs["stepped"])
+
+    @property
+    def depth(self) -> int:
+        """Depth L."""
+        return int(self.dataset.attrs["depth"])
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The dimensions that number the networks of a batch."""
+        return tuple(self.dataset.attrs["members"].split()) if self.dataset.attrs["members"] else ()
+
+    def state(self, k: int) -> State:
+        """Return the state at the k-th saved moment.
+
+        Raises:
+            InputError: where the states were not kept.
+        """
+        if "W_1" not in self.dataset:
+            raise InputError("this run kept no states: solve with states=True, or give what you need as laws or observe")
+        row = self.dataset.isel(time=k)
+        weights = tuple(row[f"W_{l}"].values for l in range(1, self.depth + 1))
+        count = sum(str(name).startswith("learnt_") for name in self.dataset.data_vars)
+        return State(weights, tuple(row[f"learnt_{i}"].values for i in range(count)))
+
+    def weights(self, k: int) -> Weights:
+        """Return the weights at the k-th saved moment."""
+        return Weights(self.state(k).weights)
+
+    def states(self) -> Iterator[State]:
+        """Yield the states, one per saved moment."""
+        return (self.state(k) for k in range(len(self)))
+
+    def at(self, t: float) -> Weights:
+        """Return the weights at any time of a flow that was solved with dense=True.
+
+        Raises:
+            InputError: where there are no interpolants, or the time lies outside the run.
+        """
+        if not self.pieces:
+            raise InputError("weights between the saved moments need Flow(..., dense=True); they are not kept in files")
+        end = float(self.times[-1])
+        if not 0 <= t <= end:
+            raise InputError(f"the run covers 0 ≤ t ≤ {end:g}; got t = {t}")
+        ends = [piece.t for piece in self.pieces]
+        y = self.pieces[min(int(np.searchsorted(ends, t)), len(ends) - 1)](t)
+        parts, first = [], 0
+        for W in self.state(0).weights:
+            parts.append(y[first : first + W.size].reshape(W.shape))
+            first += W.size
+        return Weights(tuple(parts))
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the run as netCDF, whole or not at all, and return the path."""
+        arrays, about = pack(self.rule)
+        dataset = self.dataset.assign({name: (_dims(name, a), a) for name, a in arrays.items()})
+        dataset.attrs["rule"] = json.dumps(about)
+        return save_dataset(dataset, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Trajectory:
+        """Return a saved run.
+
+        Raises:
+            ResultError: where the file is absent, cut short, altered, or no saved run.
+        """
+        dataset = load_dataset(path)
+        if "rule" not in dataset.attrs:
+            raise ResultError(f"{path} holds a labelled result, but not a run: it was not written by Trajectory.save")
+        about = json.loads(dataset.attrs.pop("rule"))
+        names = [str(n) for n in dataset.data_vars if str(n).startswith("rule_")]
+        rule = unpack({n: dataset[n].values for n in names}, about)
+        return cls(dataset.drop_vars(names), rule)
+
+
+def _dims(name: str, array: np.ndarray) -> tuple[str, ...]:
+    return tuple(f"{name}_{axis}" for axis in range(array.ndim))
+
+
+def content_digest(dataset: xr.Dataset) -> str:
+    """Return the SHA-256 over names, dimensions and values of a labelled result, attributes included."""
+    parts = {str(n): [list(map(str, v.dims)), array_digest(v.values)] for n, v in sorted(dataset.variables.items())}
+    attributes = {k: str(v) for k, v in sorted(dataset.attrs.items()) if k != "content"}
+    import hashlib
+
+    return hashlib.sha256(json.dumps([parts, attributes], sort_keys=True).encode()).hexdigest()
+
+
+def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+    """Write a labelled result as netCDF with a digest of its content, whole or not at all; return the path."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    dataset = dataset.assign_attrs(content=content_digest(dataset))
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    os.close(handle)
+    try:
+        dataset.to_netcdf(temporary, engine="h5netcdf")
+        os.replace(temporary, target)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return target
+
+
+def load_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Return a labelled result whose content is what was written.
+
+    Raises:
+        ResultError: where the file is absent, cut short or altered.
+    """
+    import xarray as xr
+
+    source = Path(path)
+    if not source.is_file():
+        raise ResultError(f"there is no result at {source}: check the path, or make it again")
+    try:
+        with xr.open_dataset(source, engine="h5netcdf", decode_times=False) as opened:
+            dataset = opened.load()
+        sound = dataset.attrs.get("content") == content_digest(dataset)
+    except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+        raise ResultError(f"{source} is not a complete netCDF result ({error}): delete it and make it again") from error
+    if not sound:
+        raise ResultError(f"{source} does not hold what was written to it (its digest differs): delete it and make it again")
+    del dataset.attrs["content"]
+    return dataset

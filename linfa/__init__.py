@@ -1,14 +1,12 @@
 """linfa: theory and simulation of deep linear networks under feedback alignment.
 
-| axis | module | members |
-|---|---|---|
-| what is to be learnt | `Task`, `losses`, `data` | samples, teachers, classification; squared, softmax, logistic, exponential |
-| where it starts | `Weights`, `dominated` | standard, small, zero, mean-field, orthogonal, balanced; dominated by construction |
-| how the error comes back | `rules` | backprop, feedback alignment, direct feedback, sign-concordant, Kolen–Pollack, … |
-| what evolves | `systems` | `Full` |
-| how time passes | `solvers` | `Flow`, `Descent` |
-| what stays put | `laws` | matrix, neuron, null-space, direct-feedback and feedback-gap laws; the ledger |
-| what was seen | `Trajectory`, `metrics` | losses, alignments, laws, states, provenance |
+what is to be learnt        `Task`, `losses`, `data`: samples, teachers, classification, real image sets
+where it starts             `Weights`: standard, small, zero, mean-field, orthogonal, balanced; `dominated`
+how the error comes back    `rules`: backprop, feedback alignment, direct feedback, sign-concordant, Kolen–Pollack, …
+what evolves                `systems`: `Full`
+how time passes             `solvers`: `Flow`, `Descent`
+what stays put              `laws`: matrix, neuron, null-space, direct-feedback and feedback-gap laws; the ledger
+what was seen               `Trajectory`, `metrics`: losses, alignments, laws, states, provenance
 
     >>> import linfa
     >>> net = linfa.Weights.standard((3, 8, 2), rng=0)

@@ -20,7 +20,7 @@ from linfa.arrays import Rng, generator
 from linfa.errors import InputError
 from linfa.weights import Weights, check_feedback_widths, check_scale, drawn
 
-Multiple = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+Least = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
 
 def matrix_dominated(
@@ -64,7 +64,7 @@ def _dominated(
     rng: Rng,
     scale: float,
     margin: float,
-    least: Multiple,
+    least: Least,
     name: str,
 ) -> Weights:
     widths = check_feedback_widths(feedback, n_in)
@@ -98,7 +98,7 @@ def _least_matrix_multiple(W: np.ndarray, BB: np.ndarray, Q: np.ndarray) -> floa
     return max(float(top) / 2, 0.0)
 
 
-def _least_neuron_multiple(W: np.ndarray, BB: np.ndarray, Q: np.ndarray) -> float:
+def _least_neuron_multiple(W: np.ndarray, BB: np.ndarray, _: np.ndarray) -> float:
     """Return the least c with 2c BB[k,k] ≥ (W Wᵀ)[k,k] for every neuron that W reaches."""
     norms, gains = np.sum(W * W, axis=1), np.diag(BB)
     alive = gains > 0

@@ -39,7 +39,7 @@ def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
     array([[0., 1.],
            [1., 0.]])
     """
-    return np.eye(classes)[labels]
+    return np.asarray(np.eye(classes)[labels])
 
 
 def signs(labels: np.ndarray, classes: int) -> np.ndarray:

@@ -48,7 +48,7 @@ def describe(thing: Any) -> Any:
     if hasattr(thing, "shape"):
         return {"shape": list(thing.shape), "dtype": str(thing.dtype), "sha256": array_digest(thing)}
     raise InputError(
-        f"a configuration holds numbers, strings, arrays and dataclasses of these, so that it can be recorded and hashed; "
+        "a configuration holds numbers, strings, arrays and dataclasses of these, so that it can be recorded; "
         f"got {type(thing).__name__}"
     )
 

@@ -64,8 +64,9 @@ def solve(
     >>> import linfa
     >>> net, task = linfa.Weights.standard((3, 4, 2), rng=0), linfa.Task.teacher(3, 2, rng=1)
     >>> rule = linfa.FeedbackAlignment.random(net, rng=2)
-    >>> run = solve(linfa.Full(net, rule), task, linfa.Descent(0.1, steps=50, momentum=0.9), laws=[linfa.laws.MatrixLaw()])
-    >>> bool(linfa.laws.MatrixLaw().residual(run).max() < 1e-14), bool(linfa.laws.MatrixLaw().drift(run).max() > 1e-3)
+    >>> law, steps = linfa.laws.MatrixLaw(), linfa.Descent(0.1, steps=50, momentum=0.9)
+    >>> run = solve(linfa.Full(net, rule), task, steps, laws=[law])
+    >>> bool(law.residual(run).max() < 1e-14), bool(law.drift(run).max() > 1e-3)
     (True, True)
     """
     system.check(task.n_in, task.n_out)

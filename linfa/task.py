@@ -198,7 +198,9 @@ class Task:
         x, labels, names = _select(train_images, train_labels, classes)
         absent = [name for i, name in enumerate(names) if i not in labels]
         if absent:
-            raise InputError(f"classes {absent} do not occur among the training labels {np.unique(train_labels).tolist()}")
+            raise InputError(
+                f"classes {absent} do not occur among the training labels {np.unique(train_labels).tolist()}"
+            )
         if samples is not None:
             if not 1 <= samples <= len(x):
                 raise InputError(f"samples must lie between 1 and the {len(x)} images there are; got {samples}")
@@ -230,27 +232,34 @@ class Task:
     @property
     def n_in(self) -> int:
         """n_0, the width of the input."""
-        return int(self.second.shape[0] if self.inputs is None else self.inputs.shape[1])
+        return int(self.cross.shape[1]) if self.inputs is None else int(self.inputs.shape[1])
 
     @property
     def n_out(self) -> int:
         """p, the width of the output."""
-        return int(self.cross.shape[0] if self.targets is None else self.targets.shape[1])
+        return int(self.cross.shape[0]) if self.targets is None else int(self.targets.shape[1])
 
     @cached_property
+    def _moments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if self.moments is not None:
+            return self.moments
+        x, y = np.asarray(self.inputs), np.asarray(self.targets)
+        return x.T @ x / len(x), y.T @ x / len(x), y.T @ y / len(x)
+
+    @property
     def second(self) -> np.ndarray:
         """Σ_xx = E[x xᵀ], shape (n_0, n_0)."""
-        return self.moments[0] if self.inputs is None else self.inputs.T @ self.inputs / len(self.inputs)
+        return self._moments[0]
 
-    @cached_property
+    @property
     def cross(self) -> np.ndarray:
         """Σ_yx = E[y xᵀ], shape (p, n_0)."""
-        return self.moments[1] if self.inputs is None else self.targets.T @ self.inputs / len(self.inputs)
+        return self._moments[1]
 
-    @cached_property
+    @property
     def target_second(self) -> np.ndarray:
         """Σ_yy = E[y yᵀ], shape (p, p)."""
-        return self.moments[2] if self.inputs is None else self.targets.T @ self.targets / len(self.targets)
+        return self._moments[2]
 
     @cached_property
     def _description(self) -> dict[str, Any]:
@@ -271,8 +280,10 @@ class Task:
             return self.samples(reference)
         X_star = self.cross @ np.linalg.pinv(self.second, hermitian=True)
         floor = max(float(np.trace(self.target_second - X_star @ self.second @ X_star.T)) / 2, 0.0)
-        parts = (np.eye(self.n_in), self.second, self.cross.T, X_star.T)
-        return MomentBatch(*(like(part, reference) for part in parts), floor)
+        identity, xx, xy, optimum = (
+            like(part, reference) for part in (np.eye(self.n_in), self.second, self.cross.T, X_star.T)
+        )
+        return MomentBatch(identity, xx, xy, optimum, floor)
 
     def samples(self, reference: Array) -> Batch:
         """Return all samples as one batch, in the namespace, dtype and on the device of `reference`.
@@ -281,7 +292,9 @@ class Task:
             InputError: where the task has moments only.
         """
         if self.inputs is None or self.targets is None:
-            raise InputError("mini-batches need samples, and this task has moments only: make it with Task.from_samples")
+            raise InputError(
+                "mini-batches need samples, and this task has moments only: make it with Task.from_samples"
+            )
         return Batch(like(self.inputs, reference), like(self.targets, reference), self.loss)
 
 
@@ -290,7 +303,9 @@ def _real(values: Array, name: str) -> np.ndarray:
     array = np.asarray(values, dtype=float)
     bad = int(np.sum(~np.isfinite(array)))
     if bad:
-        raise InputError(f"{name} must be finite; {bad} of {array.size} entries are nan or inf: drop or impute them first")
+        raise InputError(
+            f"{name} must be finite; {bad} of {array.size} entries are nan or inf: drop or impute them first"
+        )
     return array
 
 

@@ -1,4 +1,4 @@
-"""Trajectory: what a run saw, labelled (xarray), with how it was made; saved and loaded without loss. It plots nothing."""
+"""Trajectory: what a run saw, labelled (xarray), with how it was made; saved and loaded without loss; plots nothing."""
 
 from __future__ import annotations
 
@@ -97,7 +97,9 @@ class Trajectory:
             InputError: where the states were not kept.
         """
         if "W_1" not in self.dataset:
-            raise InputError("this run kept no states: solve with states=True, or give what you need as laws or observe")
+            raise InputError(
+                "this run kept no states: solve with states=True, or give what you need as laws or observe"
+            )
         row = self.dataset.isel(time=k)
         weights = tuple(row[f"W_{l}"].values for l in range(1, self.depth + 1))
         count = sum(str(name).startswith("learnt_") for name in self.dataset.data_vars)
@@ -199,6 +201,8 @@ def load_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
         raise ResultError(f"{source} is not a complete netCDF result ({error}): delete it and make it again") from error
     if not sound:
-        raise ResultError(f"{source} does not hold what was written to it (its digest differs): delete it and make it again")
+        raise ResultError(
+            f"{source} does not hold what was written to it (its digest differs): delete it and make it again"
+        )
     del dataset.attrs["content"]
     return dataset

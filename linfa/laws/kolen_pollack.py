@@ -10,9 +10,9 @@ from linfa.rules.kolen_pollack import KolenPollack
 
 
 class FeedbackGapLaw(AbstractLaw):
-    """B_{l+1} − W_{l+1} is conserved: both move by U_{l+1}; with decay λ on both it falls as e^{−λt} (Kolen & Pollack 1994).
+    """B_{l+1} − W_{l+1} is conserved: both move by U_{l+1}; with decay λ on both it falls as e^{−λt}.
 
-    The quantity of layer l has the shape of W_{l+1}. Derived in theory/kolen_pollack.
+    Kolen & Pollack 1994. The quantity of layer l has the shape of W_{l+1}. Derived in theory/kolen_pollack.
 
     >>> import linfa
     >>> net = linfa.Weights.standard((3, 4, 2), rng=0)

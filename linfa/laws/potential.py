@@ -27,9 +27,7 @@ def _layers(rule: AbstractRule, *states: State) -> Iterator[tuple[Potential, lis
 
 def _sensitivity(rule: AbstractRule, state: State, sizes: State) -> Layers:
     """Return 2(‖W_l‖ a_l + ‖|B_{l+1}|‖ r_{l+1}): Cauchy–Schwarz on both terms of either differential."""
-    return tuple(
-        2 * (norm(W) * a + norm(phi.bound(R)) * r) for phi, (W, a), (R, r) in _layers(rule, state, sizes)
-    )
+    return tuple(2 * (norm(W) * a + norm(phi.bound(R)) * r) for phi, (W, a), (R, r) in _layers(rule, state, sizes))
 
 
 class NeuronLaw(AbstractLaw):
@@ -45,7 +43,9 @@ class NeuronLaw(AbstractLaw):
     """
 
     name = "neuron"
-    statement = "Half the squared norm of a neuron's incoming weights, less the feedback potential of its outgoing ones."
+    statement = (
+        "Half the squared norm of a neuron's incoming weights, less the feedback potential of its outgoing ones."
+    )
     latex = r"\tfrac12\lVert W_l[k,:]\rVert^2 - \Phi(W_{l+1}[:,k])"
 
     def check(self, rule: AbstractRule) -> None:
@@ -83,8 +83,8 @@ class NeuronLaw(AbstractLaw):
 class MatrixLaw(AbstractLaw):
     """C_l = W_l W_lᵀ − Ψ(W_{l+1}) is conserved, a symmetric matrix per hidden layer.
 
-    Feedback alignment: C_l = W_l W_lᵀ − sym(B_{l+1}ᵀ W_{l+1}) (two layers: Lillicrap et al. 2016, eq. 14); backprop: the
-    balancedness W_l W_lᵀ − W_{l+1}ᵀ W_{l+1}; Kolen–Pollack: W_l W_lᵀ − B_{l+1}ᵀ B_{l+1}. In general
+    Feedback alignment: C_l = W_l W_lᵀ − sym(B_{l+1}ᵀ W_{l+1}) (two layers: Lillicrap et al. 2016, eq. 14); backprop:
+    the balancedness W_l W_lᵀ − W_{l+1}ᵀ W_{l+1}; Kolen–Pollack: W_l W_lᵀ − B_{l+1}ᵀ B_{l+1}. In general
     Ψ(R) = α RᵀR + sym(bᵀR) for φ(w) = ½αw² + bw. The quantity of layer l has shape (..., n_l, n_l).
     Derived in theory/matrix_law.
 
@@ -122,7 +122,7 @@ class MatrixLaw(AbstractLaw):
         return tuple(sym(w @ W.mT - phi.gradient(R).mT @ r) for phi, (W, w), (R, r) in _layers(rule, state, u))
 
     def defect(self, rule: AbstractRule, state: State, u: State) -> Layers:
-        """Return u_l u_lᵀ − α r_{l+1}ᵀ r_{l+1}; for feedback alignment the first term alone, which is never negative."""
+        """Return u_l u_lᵀ − α r_{l+1}ᵀ r_{l+1}; for feedback alignment the first term alone, never negative."""
         return tuple(w @ w.mT - phi.alpha * (r.mT @ r) for phi, (_, w), (_, r) in _layers(rule, state, u))
 
     def sensitivity(self, rule: AbstractRule, state: State, sizes: State) -> Layers:

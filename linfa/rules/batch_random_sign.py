@@ -58,12 +58,12 @@ class BatchRandomSign(AbstractRule):
     def potential(self, k: int) -> Potential:
         """Raise NoLawError: the potential changes at every step."""
         raise NoLawError(
-            "brSF redraws its magnitudes at every step, so its potential Σ M|W| is another one each time and nothing is "
-            "conserved; in expectation the law is that of uSF with magnitudes E|M|"
+            "brSF redraws its magnitudes at every step, so its potential Σ M|W| is another one each time and nothing "
+            "is conserved; in expectation the law is that of uSF with magnitudes E|M|"
         )
 
     def check(self, weights: Weights) -> None:
         """Raise InputError unless the network has the widths of the template."""
         check_scale(self.scale)
         if weights.widths != tuple(self.widths):
-            raise InputError(f"this rule was made for widths {self.widths}; the network has {weights.widths}")
+            raise InputError(f"this rule is for widths {tuple(self.widths)}; the network has {weights.widths}")

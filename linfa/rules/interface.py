@@ -73,7 +73,7 @@ class AbstractRule(ABC):
     """Whether the feedback stands in for W_2 … W_L, layer by layer."""
 
     fixed_path: ClassVar[bool] = False
-    """Whether the feedback path M_l (δ_l = δ_L M_lᵀ) never moves: then the laws L2, L3 hold and width-free runs exist."""
+    """Whether the feedback path M_l (δ_l = δ_L M_lᵀ) never moves, as `laws.fixed_path` needs."""
 
     @abstractmethod
     def signals(self, state: State, delta: Float[Any, "*batch N p"]) -> tuple[Array, ...]:

@@ -62,7 +62,9 @@ def unpack(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Abstra
     """
     name = about["class"]
     if name not in CLASSES:
-        raise ResultError(f"this run was made by a rule {name!r} that is not known here; add it to linfa.rules.restore.CLASSES")
+        raise ResultError(
+            f"this run was made by a rule {name!r} that is not known here: add it to linfa.rules.restore.CLASSES"
+        )
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in about["fields"].items()}
     count: dict[str, int] = {}
     for key in arrays:

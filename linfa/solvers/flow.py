@@ -145,11 +145,13 @@ class _Clock:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             message = self.inner.step()
         if self.inner.status == "failed" or not np.all(np.isfinite(self.inner.y)):
-            raise diverged(self.system.finite(self._state(self.inner.y)), f"at t = {self.inner.t:g}", _ADVICE + (message or ""))
+            layer = self.system.finite(self._state(self.inner.y))
+            raise diverged(layer, f"at t = {self.inner.t:g}", _ADVICE + (message or ""))
         self.time, self.y, self.steps = self.inner.t, self.inner.y, self.steps + 1
         self._remember_pace()
         if self.steps > self.flow.max_steps:
-            raise InputError(f"{self.flow.max_steps} steps only reached t = {self.time:g} of {self.flow.t:g}: {_LONGER}")
+            reached = f"t = {self.time:g} of {self.flow.t:g}"
+            raise InputError(f"{self.flow.max_steps} steps only reached {reached}: {_LONGER}")
         # A step is accepted when the root mean square of error/(atol + rtol|y|) is below one.
         largest = max(np.abs(y).max(), np.abs(self.y).max())
         error = math.sqrt(y.size) * (self.flow.atol + self.flow.rtol * largest)
@@ -183,4 +185,3 @@ _LONGER = "the problem is stiff (try method='LSODA' or 'Radau'), or max_steps is
 
 def _flat(state: State) -> np.ndarray:
     return np.concatenate([np.asarray(a, dtype=float).ravel() for a in (*state.weights, *state.learnt)])
-

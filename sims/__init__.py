@@ -1,0 +1,1 @@
+"""One file per study: frozen configurations in, labelled results out, cached; `python -m sims` runs them."""

@@ -1,0 +1,22 @@
+"""Every study by name."""
+
+from __future__ import annotations
+
+from linfa.errors import InputError
+from sims import conservation
+from sims.study import Study
+
+STUDIES: dict[str, Study] = {study.name: study for study in (conservation.STUDY,)}
+"""The studies, in the order in which they are run."""
+
+
+def find(names: list[str]) -> list[Study]:
+    """Return the studies of the given names, or all of them where none is given.
+
+    Raises:
+        InputError: for an unknown name; the message lists the known ones.
+    """
+    unknown = [name for name in names if name not in STUDIES]
+    if unknown:
+        raise InputError(f"the known studies are {', '.join(STUDIES)}; got {', '.join(unknown)}")
+    return [STUDIES[name] for name in names or STUDIES]

@@ -1,0 +1,168 @@
+"""What a study is, and how its cells are computed: once, in any order, by any executor, each kept when it is done.
+
+A study is a tuple of *cells*, frozen configurations that say everything about one computation, and a function from a
+cell to a labelled result. A result is filed under the hash of its cell and of the source that computes it, so that
+nothing stale is ever shown; it is written whole or not at all, so that an interruption loses nothing that was finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+from tqdm import tqdm
+
+import linfa
+from linfa.errors import LinfaError, ResultError
+from linfa.provenance import describe, digest
+from linfa.trajectory import load_dataset, save_dataset
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question, the cells that answer it, and how one cell is computed.
+
+    Args:
+        name: on command lines and in file names.
+        paper: whose claim it tests.
+        claim: what should be seen, in one sentence.
+        cells: the cells of the fast preset (True) or the full one (False); each a frozen dataclass.
+        compute: a module-level function from a cell to its result.
+    """
+
+    name: str
+    paper: str
+    claim: str
+    cells: Callable[[bool], tuple[Any, ...]]
+    compute: Callable[[Any], xr.Dataset]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A cell with its result."""
+
+    cell: Any
+    data: xr.Dataset
+
+
+class Interrupted(LinfaError):  # noqa: N818 — nothing went wrong
+    """The study was stopped by hand; what had finished is kept."""
+
+
+def cache_folder() -> Path:
+    """Return where results are kept: $LINFA_CACHE, or `.cache/sims` of the checkout."""
+    chosen = os.environ.get("LINFA_CACHE")
+    return Path(chosen).expanduser() if chosen else CHECKOUT / ".cache" / "sims"
+
+
+def source_digest(study: Study) -> str:
+    """Return the SHA-256 of every file that a result depends on: the library's and the study's own."""
+    package = Path(linfa.__file__).parent
+    own = [Path(__file__), Path(study.compute.__code__.co_filename)]
+    digests = hashlib.sha256()
+    for path in [*sorted(package.rglob("*.py")), *own]:
+        digests.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digests.hexdigest()
+
+
+def path_of(study: Study, cell: Any, source: str, cache: Path | None = None) -> Path:
+    """Return the file of a cell's result."""
+    name = digest({"study": study.name, "cell": describe(cell), "source": source})[:24]
+    return (cache or cache_folder()) / study.name / f"{name}.nc"
+
+
+def collect(
+    study: Study,
+    fast: bool = True,
+    *,
+    jobs: int | None = None,
+    cache: Path | None = None,
+    executor: Executor | None = None,
+    progress: bool = True,
+) -> list[Result]:
+    """Return the results of every cell of a study, computing those that are not yet kept.
+
+    Args:
+        study: the study.
+        fast: which preset.
+        jobs: worker processes, by default one per core.
+        cache: where results are kept.
+        executor: computes the cells in place of the worker processes (a cluster's, for one).
+        progress: whether a bar is shown.
+
+    Raises:
+        Interrupted: after ctrl-C; running cells are finished and kept, waiting ones are dropped.
+    """
+    cells, source = study.cells(fast), source_digest(study)
+    paths = [path_of(study, cell, source, cache) for cell in cells]
+    kept = [_kept(path) for path in paths]
+    todo = [(cell, path) for cell, path, data in zip(cells, paths, kept, strict=True) if data is None]
+    if todo:
+        jobs = min(jobs or os.cpu_count() or 1, len(todo))
+        _compute(study, todo, executor or workers(jobs), executor is None, len(cells), progress)
+    return [
+        Result(cell, load_dataset(path) if data is None else data)
+        for cell, path, data in zip(cells, paths, kept, strict=True)
+    ]
+
+
+def workers(jobs: int) -> ProcessPoolExecutor:
+    """Return fresh worker processes with one BLAS thread each: the same bits however many there are."""
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"  # read by the workers when they load NumPy, and by nobody else any more
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(jobs, mp_context=context, initializer=_ignore_interrupts)
+
+
+def _ignore_interrupts() -> None:
+    """Leave ctrl-C to the parent, which finishes what is running."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _kept(path: Path) -> xr.Dataset | None:
+    """Return a result that is kept and whole; None for one that is absent, or damaged and so computed again."""
+    try:
+        return load_dataset(path)
+    except ResultError:
+        return None
+
+
+def _keep(study: Study, cell: Any, path: Path) -> None:
+    """Compute a cell and file its result."""
+    data = study.compute(cell)
+    save_dataset(data.assign_attrs(cell=json.dumps(describe(cell))), path)
+
+
+def _compute(
+    study: Study, todo: Sequence[tuple[Any, Path]], pool: Executor, own: bool, total: int, progress: bool
+) -> None:
+    """Compute cells, keeping each as soon as it is done."""
+    waiting: list[Future[None]] = []
+    try:
+        waiting = [pool.submit(_keep, study, cell, path) for cell, path in todo]
+        done = as_completed(waiting)
+        for future in tqdm(done, study.name, total, disable=not progress, initial=total - len(todo), unit="cell"):
+            future.result()
+    except KeyboardInterrupt:
+        for future in waiting:
+            future.cancel()
+        if own:
+            pool.shutdown(wait=True, cancel_futures=True)
+        kept = total - len(todo) + sum(f.done() and not f.cancelled() for f in waiting)
+        raise Interrupted(
+            f"{study.name} was interrupted; {kept} of {total} cells are kept, and the same command goes on from there"
+        ) from None
+    finally:
+        if own:
+            pool.shutdown(wait=True, cancel_futures=True)

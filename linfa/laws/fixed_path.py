@@ -14,6 +14,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from linfa.arrays import Array, like, norm, sym, to_numpy
 from linfa.errors import NoLawError
@@ -95,6 +96,13 @@ def _rank(singular: np.ndarray, matrix: Array) -> int:
     return int(np.sum(singular > scale * max(M.shape) * np.finfo(M.dtype).eps * 8))
 
 
+def _longest(A: Array) -> Array:
+    """Return the largest Euclidean norm of a row, zero where there is none."""
+    xp = array_namespace(A)
+    squares = xp.sum(A * A, axis=-1)
+    return xp.sqrt(xp.max(squares, axis=-1)) if A.shape[-2] else xp.sum(squares, axis=-1)
+
+
 class NullSpaceLaw(AbstractLaw):
     """αᵀW_l never moves for α ⊥ range(M_l): N_lᵀW_l is conserved, N_l an orthonormal basis of what is not reached.
 
@@ -131,6 +139,10 @@ class NullSpaceLaw(AbstractLaw):
     def sensitivity(self, rule: AbstractRule, state: State, sizes: State) -> Layers:
         """Return the size of the layer."""
         return tuple(sizes.weights[:-1])
+
+    def terms(self, rule: AbstractRule, state: State) -> Layers:
+        """Return max_j ‖W_l[:,j]‖."""
+        return tuple(_longest(W.mT) for W in state.weights[:-1])
 
 
 class DirectFeedbackLaw(AbstractLaw):
@@ -184,4 +196,12 @@ class DirectFeedbackLaw(AbstractLaw):
         return tuple(
             2 * (norm(W[l]) * a[l] + condition * norm(B) * a[l + 1])
             for l, (_, B, condition) in enumerate(_shared(_ByRule(rule, state)))
+        )
+
+    def terms(self, rule: AbstractRule, state: State) -> Layers:
+        """Return max_i ‖(A_lᵀW_l)[i,:]‖² + 2 max_i ‖B_l[:,i]‖ max_i ‖(W_{l+1}A_l)[:,i]‖."""
+        W = state.weights
+        return tuple(
+            _longest(A.mT @ W[l]) ** 2 + 2 * _longest(B.mT) * _longest((W[l + 1] @ A).mT)
+            for l, (A, B, _) in enumerate(_shared(_ByRule(rule, state)))
         )

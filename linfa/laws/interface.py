@@ -56,6 +56,10 @@ class AbstractLaw(ABC):
     def sensitivity(self, rule: AbstractRule, state: State, sizes: State) -> Layers:
         """Return a bound on the sum of |terms| of dQ(s)[u] over all u whose parts have Frobenius norms ≤ sizes."""
 
+    @abstractmethod
+    def terms(self, rule: AbstractRule, state: State) -> Layers:
+        """Return the largest sum of |terms| that one component of Q is made of: what residuals are relative to."""
+
     def applies_to(self, rule: AbstractRule) -> bool:
         """Return whether the law holds for a rule; `check` gives the reason where it does not."""
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array_api_compat import array_namespace
+
 from linfa.arrays import Array
 from linfa.errors import NoLawError
 from linfa.laws.interface import AbstractLaw, Layers
@@ -44,3 +46,8 @@ class FeedbackGapLaw(AbstractLaw):
     def sensitivity(self, rule: AbstractRule, state: State, sizes: State) -> tuple[Array, ...]:
         """Return the sizes of both parts together."""
         return tuple(b + w for b, w in zip(sizes.learnt, sizes.weights[1:], strict=True))
+
+    def terms(self, rule: AbstractRule, state: State) -> Layers:
+        """Return max_ij |B_{l+1}[i,j]| + |W_{l+1}[i,j]|."""
+        pairs = zip(state.learnt, state.weights[1:], strict=True)
+        return tuple(array_namespace(W).max(abs(B) + abs(W), axis=(-2, -1)) for B, W in pairs)

@@ -27,7 +27,7 @@ class Entry(NamedTuple):
     residual: Layers
     """max |Q − Q(0) − account|: what remains unexplained."""
     scale: Layers
-    """The sum of magnitudes of the quantity's terms."""
+    """The largest sum of magnitudes of the terms of one component."""
     bound: Layers
     """What rounding (after steps) or the solver's tolerance (in a flow) can have done, summed over the run."""
 
@@ -83,7 +83,7 @@ class Ledger:
         return Entry(
             tuple(largest(d, batch) for d in drift),
             tuple(largest(r, batch) for r in residual),
-            self.law.sensitivity(self.rule, state, state.norms()),
+            self.law.terms(self.rule, state),
             self.error,
         )
 

@@ -30,6 +30,16 @@ def _sensitivity(rule: AbstractRule, state: State, sizes: State) -> Layers:
     return tuple(2 * (norm(W) * a + norm(phi.bound(R)) * r) for phi, (W, a), (R, r) in _layers(rule, state, sizes))
 
 
+def _terms(rule: AbstractRule, state: State) -> Layers:
+    """Return max_k ‖W_l[k,:]‖² + 2 ⟨|B_{l+1}[:,k]|, |R_{l+1}[:,k]|⟩."""
+    largest = []
+    for phi, (W,), (R,) in _layers(rule, state):
+        xp = array_namespace(W)
+        per_neuron = xp.sum(W * W, axis=-1) + 2 * xp.sum(phi.bound(R) * xp.abs(R), axis=-2)
+        largest.append(xp.max(per_neuron, axis=-1))
+    return tuple(largest)
+
+
 class NeuronLaw(AbstractLaw):
     """½‖W_l[k,:]‖² − Φ(W_{l+1}[:,k]) is conserved for every hidden neuron k (Robertson & Koyejo 2024; our statement).
 
@@ -78,6 +88,10 @@ class NeuronLaw(AbstractLaw):
     def sensitivity(self, rule: AbstractRule, state: State, sizes: State) -> Layers:
         """Return 2(‖W_l‖ a_l + ‖|B_{l+1}|‖ r_{l+1})."""
         return _sensitivity(rule, state, sizes)
+
+    def terms(self, rule: AbstractRule, state: State) -> Layers:
+        """Return max_k ‖W_l[k,:]‖² + 2 ⟨|B_{l+1}[:,k]|, |R_{l+1}[:,k]|⟩."""
+        return _terms(rule, state)
 
 
 class MatrixLaw(AbstractLaw):
@@ -128,3 +142,7 @@ class MatrixLaw(AbstractLaw):
     def sensitivity(self, rule: AbstractRule, state: State, sizes: State) -> Layers:
         """Return 2(‖W_l‖ a_l + ‖|B_{l+1}|‖ r_{l+1})."""
         return _sensitivity(rule, state, sizes)
+
+    def terms(self, rule: AbstractRule, state: State) -> Layers:
+        """Return max_k ‖W_l[k,:]‖² + 2 ⟨|B_{l+1}[:,k]|, |R_{l+1}[:,k]|⟩."""
+        return _terms(rule, state)

@@ -39,7 +39,7 @@ def drift(law: AbstractLaw, run: Trajectory, rule: AbstractRule | None = None) -
         state = run.state(k)
         change = (q - q0 for q, q0 in zip(law.quantity(rule, state), start, strict=True))
         moved.append(np.stack([to_numpy(largest(c, batch)) for c in change], axis=-1))
-        scale.append(np.stack([to_numpy(s) for s in law.sensitivity(rule, state, state.norms())], axis=-1))
+        scale.append(np.stack([to_numpy(s) for s in law.terms(rule, state)], axis=-1))
     dims = ("time", *run.members, "hidden")
     coordinates = {"time": run.dataset["time"], "hidden": np.arange(1, len(start) + 1)}
     return _relative(*(xr.DataArray(np.stack(x), dims=dims, coords=coordinates) for x in (moved, scale)))

@@ -1,0 +1,1 @@
+"""The tests: where the witnesses meet."""

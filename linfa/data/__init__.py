@@ -16,7 +16,7 @@ from linfa.data.folder import FILES, missing, read, root, write
 from linfa.data.sets import Archive, Images, ImageSet
 from linfa.errors import DataError, InputError
 
-__all__ = ["SETS", "Archive", "Downloader", "ImageSet", "Images", "load"]
+__all__ = ["SETS", "Archive", "Downloader", "ImageSet", "Images", "load", "present"]
 
 
 def load(name: str, *, mmap: bool = False, downloader: Downloader | None = None) -> Images:
@@ -63,14 +63,34 @@ def load(name: str, *, mmap: bool = False, downloader: Downloader | None = None)
     Vollgraf 2017 (Fashion-MNIST); Krizhevsky 2009 (CIFAR-10, CIFAR-100).
 
     """
+    _check_name(name)
     if name == "digits":
         return digits()
-    if name not in SETS:
-        raise InputError(f"there is no image set {name!r}: the names are {', '.join(['digits', *SETS])}")
     image_set, folder = SETS[name], root() / name
     if missing(folder):
         write(folder, image_set, image_set.convert(_archives(image_set, folder, downloader)))
     return read(folder, image_set, mmap=mmap)
+
+
+def present(name: str) -> bool:
+    """Return whether a set can be loaded without a download.
+
+    Args:
+        name: as for `load`.
+
+    Raises:
+        InputError: no set has that name.
+
+    >>> present("digits")
+    True
+    """
+    _check_name(name)
+    return name == "digits" or not missing(root() / name)
+
+
+def _check_name(name: str) -> None:
+    if name not in {"digits", *SETS}:
+        raise InputError(f"there is no image set {name!r}: the names are {', '.join(['digits', *SETS])}")
 
 
 def _archives(image_set: ImageSet, folder: Path, downloader: Downloader | None) -> list[Path]:

@@ -2,7 +2,8 @@
 
 A pickle is a program that may call whatever it can name. The batches need three names, all NumPy's; here
 these mean plain records that only remember what they are given, so that not even NumPy's own reconstruction
-runs, and any other name is refused.
+runs, and any other name is refused. Instructions that Python 2 did not write are refused before the first one
+is followed.
 
 Source: Krizhevsky 2009, Learning multiple layers of features from tiny images (page with the file format).
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 import tarfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -53,6 +55,16 @@ class _BatchReader(pickle.Unpickler):
         return _Record
 
 
+def _survey(content: bytes) -> None:
+    """Raise ValueError for what no pickle of Python 2 holds, and a few bytes could use to claim gigabytes."""
+    for count, (instruction, argument, _) in enumerate(pickletools.genops(content)):
+        if instruction.proto > 2:
+            raise ValueError(f"its instruction {instruction.name} is younger than Python 2")
+        # Python 2 numbers what it remembers one by one; the reader would make room for any number.
+        if instruction.name in ("PUT", "LONG_BINPUT") and not 0 <= int(argument or 0) <= count:
+            raise ValueError(f"it remembers item {argument} after {count} instructions")
+
+
 def read_batch(content: bytes, count: int, labels: bytes) -> tuple[Bytes, Bytes]:
     """Return the images (count, 3, 32, 32) and the labels (count,) of one pickled batch.
 
@@ -66,6 +78,7 @@ def read_batch(content: bytes, count: int, labels: bytes) -> tuple[Bytes, Bytes]
 
     """
     try:
+        _survey(content)
         batch = _BatchReader(io.BytesIO(content), encoding="bytes").load()
         _, shape, dtype, fortran, pixels = batch[b"data"].state
         kind, row = dtype.arguments[0], prod(SHAPE)

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -52,7 +53,8 @@ def _map(path: Path) -> np.memmap:
         surplus = path.stat().st_size - array.offset - array.nbytes
         if surplus:
             raise ValueError(f"{surplus} bytes more than its header says")
-    except (ValueError, OSError, EOFError, TypeError, OverflowError, SyntaxError, MemoryError) as error:
+    # Beside ValueError, the parsers under NumPy's let these through for a damaged header.
+    except (ValueError, OSError, EOFError, TypeError, OverflowError, SyntaxError, MemoryError, TokenError) as error:
         raise DataError(f"{path} is not a whole .npy array ({error}): delete it and call again") from error
     return array
 

@@ -21,11 +21,33 @@ from sims.study import Study
 NEURONS = 16
 """How many neurons of each hidden layer are recorded one by one, at most."""
 
-HORIZON = 2.0
-"""The end of time of the flows and of the runs that are compared with them."""
 
-RATES = (0.02, 0.04, 0.08)
-"""The three step sizes of the drift."""
+@dataclass(frozen=True)
+class Source:
+    """An image set, and the scales that fit it: its covariance decides how long and how fast one can go.
+
+    Args:
+        name: of the image set.
+        samples: how many training images.
+        pixels: n_0.
+        hidden: the width of every hidden layer.
+        horizon: the end of time of the flows, and of the plain steps that are compared with them.
+        rates: the three step sizes of the drift.
+        momentum_rate: the step size of SGD with momentum.
+    """
+
+    name: str
+    samples: int
+    pixels: int
+    hidden: int
+    horizon: float
+    rates: tuple[float, float, float]
+    momentum_rate: float
+
+
+DIGITS = Source("digits", 1437, 64, 24, horizon=2.0, rates=(0.02, 0.04, 0.08), momentum_rate=0.02)
+RATES = DIGITS.rates
+MNIST = Source("mnist", 4000, 784, 32, horizon=0.2, rates=(0.001, 0.002, 0.004), momentum_rate=0.001)
 
 
 @dataclass(frozen=True)
@@ -107,31 +129,35 @@ def _power(run: linfa.Trajectory, task: linfa.Task) -> xr.DataArray:
     return xr.DataArray(np.array(rows), dims=("time", "hidden"))
 
 
-def _widths(pixels: int, hidden: int, depth: int) -> tuple[int, ...]:
-    return (pixels, *(hidden,) * (depth - 1), 10)
+def _widths(source: Source, depth: int) -> tuple[int, ...]:
+    return (source.pixels, *(source.hidden,) * (depth - 1), 10)
 
 
-def _solvers(steps: int) -> dict[str, tuple[str, linfa.Flow | linfa.Descent]]:
-    """Return, for each clock, the loss and the solver."""
-    return {
-        "flow": ("squared", linfa.Flow(t=HORIZON, saves=40)),
-        "descent": ("squared", linfa.Descent(RATES[1], round(HORIZON / RATES[1]), saves=25)),
-        "sgd": ("softmax-ce", linfa.Descent(0.02, steps, batch=32, momentum=0.9, decay=1e-3, saves=60)),
+def _plain(source: Source, rate: float) -> linfa.Descent:
+    return linfa.Descent(rate, round(source.horizon / rate), saves=25)
+
+
+def _cells(source: Source, depth: int, rule: str, steps: int) -> Iterator[Cell]:
+    """Yield one cell per clock: the flow, plain steps, and SGD with momentum and decay."""
+    momentum = linfa.Descent(source.momentum_rate, steps, batch=32, momentum=0.9, decay=1e-3, saves=60)
+    clocks: dict[str, tuple[str, linfa.Flow | linfa.Descent]] = {
+        "flow": ("squared", linfa.Flow(t=source.horizon, saves=40)),
+        "descent": ("squared", _plain(source, source.rates[1])),
+        "sgd": ("softmax-ce", momentum),
     }
+    if not linfa.rules.make(rule, linfa.Weights.zero((1, 1, 1))).autonomous:
+        del clocks["flow"]
+    for clock, (loss, solver) in clocks.items():
+        yield Cell(source.name, source.samples, _widths(source, depth), rule, loss, solver, clock)
 
 
-def _cells(data: str, samples: int, pixels: int, hidden: int, depth: int, rule: str, steps: int) -> Iterator[Cell]:
-    for clock, (loss, solver) in _solvers(steps).items():
-        if clock == "flow" and not linfa.rules.make(rule, linfa.Weights.zero((1, 1, 1))).autonomous:
-            continue
-        yield Cell(data, samples, _widths(pixels, hidden, depth), rule, loss, solver, clock)
-
-
-def step_cells(data: str = "digits", samples: int = 1437, pixels: int = 64, hidden: int = 24) -> tuple[Cell, ...]:
+def step_cells(source: Source) -> tuple[Cell, ...]:
     """Return feedback alignment at the three step sizes."""
-    solvers = (linfa.Descent(rate, round(HORIZON / rate), saves=25) for rate in RATES)
-    widths = _widths(pixels, hidden, 3)
-    return tuple(Cell(data, samples, widths, "fa", "squared", solver, "descent") for solver in solvers)
+    widths = _widths(source, 3)
+    return tuple(
+        Cell(source.name, source.samples, widths, "fa", "squared", _plain(source, rate), "descent")
+        for rate in source.rates
+    )
 
 
 def cells(fast: bool) -> tuple[Cell, ...]:
@@ -140,10 +166,10 @@ def cells(fast: bool) -> tuple[Cell, ...]:
     for rule in linfa.rules.REGISTRY:
         for depth in (2, 3, 4, 5):
             if depth == 3 or not fast or rule == "fa":
-                found += _cells("digits", 1437, 64, 24, depth, rule, 300 if fast else 3000)
+                found += _cells(DIGITS, depth, rule, 300 if fast else 3000)
             if not fast and linfa.data.present("mnist"):
-                found += _cells("mnist", 4000, 784, 32, depth, rule, 2000)
-    found += step_cells()
+                found += _cells(MNIST, depth, rule, 2000)
+    found += step_cells(DIGITS)
     return tuple(dict.fromkeys(found))
 
 

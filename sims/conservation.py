@@ -45,8 +45,7 @@ class Source:
     momentum_rate: float
 
 
-DIGITS = Source("digits", 1437, 64, 24, horizon=2.0, rates=(0.02, 0.04, 0.08), momentum_rate=0.02)
-RATES = DIGITS.rates
+DIGITS = Source("digits", 1437, 64, 24, horizon=2.0, rates=(0.02, 0.04, 0.08), momentum_rate=0.0025)
 MNIST = Source("mnist", 4000, 784, 32, horizon=0.2, rates=(0.001, 0.002, 0.004), momentum_rate=0.001)
 
 

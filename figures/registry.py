@@ -1,0 +1,22 @@
+"""Every figure by name."""
+
+from __future__ import annotations
+
+from figures import conservation
+from figures.figure import Figure
+from linfa.errors import InputError
+
+FIGURES: dict[str, Figure] = {figure.name: figure for figure in (conservation.FIGURE,)}
+"""The figures, in the order of the gallery."""
+
+
+def find(names: list[str]) -> list[Figure]:
+    """Return the figures of the given names, or all of them where none is given.
+
+    Raises:
+        InputError: for an unknown name; the message lists the known ones.
+    """
+    unknown = [name for name in names if name not in FIGURES]
+    if unknown:
+        raise InputError(f"the known figures are {', '.join(FIGURES)}; got {', '.join(unknown)}")
+    return [FIGURES[name] for name in dict.fromkeys(names) or FIGURES]

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,7 +115,7 @@ class Weights(Sequence[Array]):
             X.append(W @ X[-1])
         return tuple(X)
 
-    def map(self, change: Any) -> Weights:
+    def map(self, change: Callable[[Array], Array]) -> Weights:
         """Return the weights with `change` applied to every matrix (a cast, a move to torch, a scale)."""
         return Weights(tuple(change(W) for W in self.matrices), self.origin)
 
@@ -190,6 +190,30 @@ class Weights(Sequence[Array]):
         frames = [_frame(n, r, draw) for n in widths]
         matrices = tuple((U * spectrum) @ V.T for V, U in zip(frames, frames[1:], strict=False))
         return cls(matrices, drawn("balanced", rng, scale=scale))
+
+    @classmethod
+    def dominated(
+        cls,
+        feedback: Sequence[Array],
+        n_in: int,
+        rng: Rng,
+        scale: float = 1e-2,
+        margin: float = 1.0,
+        per_neuron: bool = False,
+    ) -> Weights:
+        """Return weights that satisfy alignment dominance for the feedback B_2 … B_L, so that alignment never ends.
+
+        Matrix dominance C_l ⪯ 0, or the weaker neuron dominance; see `linfa.dominated` for the construction.
+
+        >>> B = np.array([[1.0, 2.0]])
+        >>> W, V = Weights.dominated([B], n_in=3, rng=0)
+        >>> bool(np.linalg.eigvalsh(W @ W.T - B.T @ V - V.T @ B).max() < 1e-12)
+        True
+        """
+        from linfa.dominated import matrix_dominated, neuron_dominated  # it makes Weights itself
+
+        start = neuron_dominated if per_neuron else matrix_dominated
+        return start(feedback, n_in, rng, scale, margin)
 
 
 def _frame(n: int, r: int, draw: np.random.Generator) -> np.ndarray:

@@ -118,9 +118,10 @@ class _Clock:
     y: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        self.batch = self.task.everything(self.start.weights[0])
         self.shapes = [a.shape for a in (*self.start.weights, *self.start.learnt)]
         self.y = _flat(self.start)
+        # In double precision, whatever the weights came in: an adaptive method has no use for less.
+        self.batch = self.task.everything(self.y)
 
     def state(self) -> State:
         """Return the present state."""

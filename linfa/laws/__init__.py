@@ -1,5 +1,6 @@
 """What stays put: laws as objects, each with a quantity, an exact step defect, and a statement."""
 
+from linfa.laws.count import Count, count
 from linfa.laws.fixed_path import DirectFeedbackLaw, NullSpaceLaw
 from linfa.laws.interface import AbstractLaw
 from linfa.laws.kolen_pollack import FeedbackGapLaw
@@ -14,6 +15,7 @@ REGISTRY: dict[str, type[AbstractLaw]] = {
 __all__ = [
     "REGISTRY",
     "AbstractLaw",
+    "Count",
     "DirectFeedbackLaw",
     "Entry",
     "FeedbackGapLaw",
@@ -21,4 +23,5 @@ __all__ = [
     "MatrixLaw",
     "NeuronLaw",
     "NullSpaceLaw",
+    "count",
 ]

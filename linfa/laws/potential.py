@@ -25,6 +25,14 @@ def _layers(rule: AbstractRule, *states: State) -> Iterator[tuple[Potential, lis
         yield rule.potential(k), [s.weights[k] for s in states], [R[k] for R in readers]
 
 
+def _first(rule: AbstractRule) -> Potential:
+    """Return the first potential of a rule, or φ = 0 where there is no hidden layer and hence no feedback."""
+    try:
+        return rule.potential(0)
+    except IndexError:
+        return Potential()
+
+
 def _sensitivity(rule: AbstractRule, state: State, sizes: State) -> Layers:
     """Return 2(‖W_l‖ a_l + ‖|B_{l+1}|‖ r_{l+1}): Cauchy–Schwarz on both terms of either differential."""
     return tuple(2 * (norm(W) * a + norm(phi.bound(R)) * r) for phi, (W, a), (R, r) in _layers(rule, state, sizes))
@@ -60,7 +68,7 @@ class NeuronLaw(AbstractLaw):
 
     def check(self, rule: AbstractRule) -> None:
         """Raise NoLawError where the feedback is no gradient."""
-        rule.potential(0)
+        _first(rule)
 
     def sides(self, rule: AbstractRule, state: State) -> tuple[Layers, Layers]:
         """Return ½ Σ_j W_l[k,j]² and Σ_i φ(R_{l+1}[i,k])."""
@@ -116,7 +124,7 @@ class MatrixLaw(AbstractLaw):
 
     def check(self, rule: AbstractRule) -> None:
         """Raise NoLawError where the feedback is no gradient, or acts entry by entry."""
-        if rule.potential(0).magnitude is not None:
+        if _first(rule).magnitude is not None:
             raise NoLawError(
                 f"{rule.name}: sign(W) acts entry by entry, so ⟨B[:,j], dW[:,k]⟩ is no differential for j ≠ k and only "
                 "the diagonal is conserved: use NeuronLaw"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from array_api_compat import array_namespace
 from jaxtyping import Float
 
 from linfa.arrays import Array, Rng, like
@@ -43,8 +44,9 @@ class KolenPollack(AbstractLayerwise):
         return state.learnt
 
     def start(self, weights: Weights) -> tuple[Array, ...]:
-        """Return B_2(0) … B_L(0)."""
-        return tuple(like(B, weights[0]) for B in self.matrices)
+        """Return B_2(0) … B_L(0), one of each per network of a batch."""
+        shapes, xp = weights[0].shape[:-2], array_namespace(weights[0])
+        return tuple(xp.broadcast_to(like(B, weights[0]), (*shapes, *B.shape[-2:])) for B in self.matrices)
 
     def motion(self, updates: tuple[Array, ...], passes: Passes) -> tuple[Array, ...]:
         """Return Ḃ_l = U_l for l = 2 … L."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -14,11 +14,12 @@ from linfa.rules.backprop import Backprop
 from linfa.rules.batch_random_sign import BatchRandomSign
 from linfa.rules.direct_feedback import DirectFeedback
 from linfa.rules.feedback_alignment import FeedbackAlignment
-from linfa.rules.interface import AbstractRule
+from linfa.rules.interface import AbstractRule, State
 from linfa.rules.interpolated import Interpolated
 from linfa.rules.kolen_pollack import KolenPollack
 from linfa.rules.sign_concordant import SignConcordant
 from linfa.rules.strict_normal_sign import StrictNormalSign
+from linfa.weights import Weights
 
 CLASSES: dict[str, type[AbstractRule]] = {
     c.__name__: c
@@ -36,6 +37,40 @@ CLASSES: dict[str, type[AbstractRule]] = {
 """The rules that a file can be turned back into; a rule of a user's own adds itself here."""
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Unrestored(AbstractRule):
+    """The rule of a loaded run that is not known here: the run's records are whole, but laws cannot be evaluated anew.
+
+    Args:
+        made_by: the class that made the run.
+    """
+
+    name: ClassVar[str] = "unrestored"
+    made_by: str
+
+    def _unknown(self) -> ResultError:
+        return ResultError(
+            f"this run was made by a rule {self.made_by!r} that a file cannot be turned back into; make the rule again "
+            "and give it to the law, or add the class to linfa.rules.restore.CLASSES before loading"
+        )
+
+    def signals(self, state: State, delta: Any) -> NoReturn:
+        """Raise ResultError: the rule is not known."""
+        raise self._unknown()
+
+    def stand_ins(self, state: State) -> NoReturn:
+        """Raise ResultError: the rule is not known."""
+        raise self._unknown()
+
+    def potential(self, k: int) -> NoReturn:
+        """Raise ResultError: the rule is not known."""
+        raise self._unknown()
+
+    def check(self, weights: Weights) -> NoReturn:
+        """Raise ResultError: the rule is not known."""
+        raise self._unknown()
+
+
 def pack(rule: AbstractRule) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the arrays of a rule by name, and its class and plain fields.
 
@@ -43,6 +78,8 @@ def pack(rule: AbstractRule) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     >>> list(arrays), about["class"]
     (['rule_matrices_0'], 'FeedbackAlignment')
     """
+    if type(rule).__name__ not in CLASSES:
+        return {}, {"class": getattr(rule, "made_by", type(rule).__name__), "fields": {}}
     arrays: dict[str, np.ndarray] = {}
     plain: dict[str, Any] = {}
     for field in dataclasses.fields(rule):  # type: ignore[arg-type]  # every rule is a dataclass
@@ -55,16 +92,10 @@ def pack(rule: AbstractRule) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def unpack(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> AbstractRule:
-    """Return the rule that `pack` took apart.
-
-    Raises:
-        ResultError: where the class is not known here.
-    """
+    """Return the rule that `pack` took apart, or `Unrestored` where its class is not known here."""
     name = about["class"]
     if name not in CLASSES:
-        raise ResultError(
-            f"this run was made by a rule {name!r} that is not known here: add it to linfa.rules.restore.CLASSES"
-        )
+        return Unrestored(name)
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in about["fields"].items()}
     count: dict[str, int] = {}
     for key in arrays:

@@ -1,19 +1,19 @@
 """Derivations and substitutions: how a word changes along a flow, and by exactly how much in one finite step.
 
-    d/dt (A B) = Ȧ B + A Ḃ          Δ Q = Q(W + ΔW) − Q(W), a polynomial in η
+d/dt (A B) = Ȧ B + A Ḃ          Δ Q = Q(W + ΔW) − Q(W), a polynomial in η
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import sympy
 
 from linfa.errors import InputError
-from linfa.symbolic.letters import AnyLetter, Entrywise, Letter, has_norm
-from linfa.symbolic.relations import Relation, rewrite
+from linfa.symbolic.letters import Entrywise, Letter, has_norm
+from linfa.symbolic.relations import Relation, rewrite, rewrite_trace
 from linfa.symbolic.words import Monomial, Scalar, Word, identity, trace, word, zero
 
 Expression = TypeVar("Expression", Word, Scalar)
@@ -56,7 +56,7 @@ class Derivation:
     Args: images: letter (as a word) → word; relations: identities between letters, applied to every result.
     Raises: InputError when shapes clash or when an entrywise function of a moving letter is met.
 
-    >>> from linfa.symbolic.words import W, letter
+    >>> from linfa.symbolic.alphabet import W, letter
     >>> V = letter("V", *W(2).shape)
     >>> Derivation({W(2): V})(W(2).T @ W(2))
     Vᵀ W_2 + W_2ᵀ V
@@ -69,7 +69,13 @@ class Derivation:
     def __post_init__(self) -> None:
         object.__setattr__(self, "letters", _moving(self.images))
 
-    def __call__(self, expression: Expression) -> Expression:
+    @overload
+    def __call__(self, expression: Word) -> Word: ...
+    @overload
+    def __call__(self, expression: Scalar) -> Scalar: ...
+    @overload
+    def __call__(self, expression: Word | Scalar) -> Word | Scalar: ...
+    def __call__(self, expression: Word | Scalar) -> Word | Scalar:
         """d(expression), of the same kind."""
         refuse_unpolynomial(expression, frozenset(self.letters), "a derivation")
         if isinstance(expression, Scalar):
@@ -77,7 +83,7 @@ class Derivation:
             for monomial, coefficient in expression.terms:
                 if monomial:
                     total = total + trace(self._product(monomial)) * coefficient
-            return total
+            return rewrite_trace(total, self.relations)
         result = zero(*expression.shape)
         for monomial, coefficient in expression.terms:
             if monomial:
@@ -114,7 +120,7 @@ def substitute(expression: Expression, images: Mapping[Word, Word], relations: t
     Args: expression: word or sum of traces; images: letter → word of the same shape; relations: applied to the result.
     Raises: InputError as for `Derivation`.
 
-    >>> from linfa.symbolic.words import B, W
+    >>> from linfa.symbolic.alphabet import B, W
     >>> substitute(W(2).T @ W(2), {W(2): B(2)})
     B_2ᵀ B_2
     """
@@ -125,7 +131,7 @@ def substitute(expression: Expression, images: Mapping[Word, Word], relations: t
         for monomial, coefficient in expression.terms:
             piece = trace(_replaced(monomial, letters)) if monomial else Scalar((((), sympy.Integer(1)),))
             total = total + piece * coefficient
-        return total
+        return rewrite_trace(total, relations)
     result = zero(*expression.shape)
     for monomial, coefficient in expression.terms:
         piece_word = _replaced(monomial, letters) if monomial else identity(expression.rows)
@@ -147,7 +153,7 @@ def powers(expression: Expression, variable: sympy.Symbol) -> dict[int, Expressi
 
     Raises: InputError when a coefficient is no polynomial of the variable.
 
-    >>> from linfa.symbolic.words import W
+    >>> from linfa.symbolic.alphabet import W
     >>> eta = sympy.Symbol("η")
     >>> powers(W(1) * (1 + 2 * eta**2), eta)
     {0: W_1, 2: 2 W_1}
@@ -165,5 +171,3 @@ def _like(expression: Expression, terms: list[tuple[Monomial, sympy.Expr]]) -> E
     if isinstance(expression, Scalar):
         return Scalar(tuple(terms)) * 1
     return Word(expression.rows, expression.cols, tuple(terms)) * 1
-
-

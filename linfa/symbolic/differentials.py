@@ -1,8 +1,8 @@
 """The differentials of the known laws at a point, one row per law: their rank is the number of independent laws found.
 
-    L2   αᵀ W_l e_j                                        M_lᵀ α = 0
-    L3   α'ᵀ W_l W_lᵀ α − β'ᵀ W_{l+1} α − βᵀ W_{l+1} α'       M_lᵀ α = M_{l+1}ᵀ β , the same for α', β'
-    L1'  W_l W_lᵀ − a W_{l+1}ᵀ W_{l+1} − sym(D_{l+1}ᵀ W_{l+1})  for B = a W + D
+L2   αᵀ W_l e_j                                        M_lᵀ α = 0
+L3   α'ᵀ W_l W_lᵀ α − β'ᵀ W_{l+1} α − βᵀ W_{l+1} α'       M_lᵀ α = M_{l+1}ᵀ β , the same for α', β'
+L1'  W_l W_lᵀ − a W_{l+1}ᵀ W_{l+1} − sym(D_{l+1}ᵀ W_{l+1})  for B = a W + D
 """
 
 from __future__ import annotations
@@ -13,20 +13,29 @@ from itertools import combinations_with_replacement
 import numpy as np
 
 from linfa.symbolic.dual import Array
-from linfa.symbolic.fields import AffineFeedback, Fields, FixedPath
+from linfa.symbolic.fields import AffineFeedback, FixedPath
 from linfa.symbolic.linear import kernel
 
 
-def differentials(fields: Fields, weights: Sequence[Array]) -> Array:
-    """One row of integers per known law, of length Σ n_l n_{l-1}, at integer weights of shapes (n_l, n_{l-1})."""
-    rows = list(_fixed_path(fields, weights)) if isinstance(fields, FixedPath) else []
-    rows += list(_affine(fields, weights)) if isinstance(fields, AffineFeedback) else []
+def fixed_path_laws(fields: FixedPath, weights: Sequence[Array]) -> Array:
+    """One row of integers, of length Σ n_l n_{l-1}, per law L2 and L3 at integer weights of shapes (n_l, n_{l-1})."""
+    return _stacked(_fixed_path(fields, weights), weights)
+
+
+def affine_laws(fields: AffineFeedback, weights: Sequence[Array]) -> Array:
+    """The same for L1'."""
+    return _stacked(_affine(fields, weights), weights)
+
+
+def _stacked(rows: list[dict[int, Array]], weights: Sequence[Array]) -> Array:
     length = sum(W.size for W in weights)
     return np.array([_row(weights, row) for row in rows], dtype=object).reshape(len(rows), length)
 
 
 def _row(weights: Sequence[Array], pieces: dict[int, Array]) -> Array:
-    return np.concatenate([np.asarray(pieces.get(l, np.zeros(W.shape, dtype=object))).ravel() for l, W in enumerate(weights)])
+    return np.concatenate(
+        [np.asarray(pieces.get(l, np.zeros(W.shape, dtype=object))).ravel() for l, W in enumerate(weights)]
+    )
 
 
 def _fixed_path(fields: FixedPath, weights: Sequence[Array]) -> list[dict[int, Array]]:

@@ -2,8 +2,9 @@
 
     f(θ + ε v) = f(θ) + ε Df(θ)[v]   exactly, for polynomial f
 
-An element is an integer array of shape (batch, 2^m, rows, cols); position s along the second axis holds the coefficient of ∏_{i ∈ s} ε_i.
-Modulo a prime below 2^29 a sum of up to 32 products fits in 64 bits; over the integers the arrays hold Python's own integers.
+An element is an integer array of shape (batch, 2^m, rows, cols); position s along the second axis holds the
+coefficient of ∏_{i ∈ s} ε_i. Modulo a prime below 2^27 a sum of up to 512 products fits in 64 bits; over the
+integers the arrays hold Python's own integers.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
-PRIME = 536_870_909
-WIDEST = 31
+PRIME = 134_217_689
+WIDEST = 100
 
 
 @cache
@@ -67,7 +68,7 @@ def add(a: Array, b: Array, modulus: int | None) -> Array:
 
 
 def along(a: Array, v: Array, size: int) -> Array:
-    """a + ε v with a new infinitesimal ε, for a and v with `size` coefficients."""
+    """A + ε v with a new infinitesimal ε, for a and v with `size` coefficients."""
     a, v = np.broadcast_arrays(pad(a, size), pad(v, size))
     return np.concatenate([a, v], axis=1)
 
@@ -75,3 +76,16 @@ def along(a: Array, v: Array, size: int) -> Array:
 def transpose(a: Array) -> Array:
     """The adjoint."""
     return np.swapaxes(a, -1, -2)
+
+
+def entrywise(a: Array, b: Array, modulus: int | None) -> Array:
+    """The entry-by-entry product of two elements."""
+    size = max(a.shape[1], b.shape[1])
+    s, t, starts = _pairs(size)
+    terms = reduce(pad(a, size)[:, s] * pad(b, size)[:, t], modulus)
+    return reduce(np.add.reduceat(terms, starts, axis=1), modulus)
+
+
+def small(A: Array, modulus: int | None) -> Array:
+    """An integer matrix as the arithmetic wants it: remainders in 64 bits, or Python's own integers."""
+    return A if modulus is None else (A % modulus).astype(np.int64)

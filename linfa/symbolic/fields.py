@@ -1,59 +1,67 @@
 """The vector fields of a learning rule on the space of weights, and their Lie brackets at a point, exactly.
 
-    X_K(θ) = (M_l K X_{l-1}ᵀ)_{l=1…L} ,  K ∈ R^{p×n_0} ,     [X, Y] = DY·X − DX·Y
+X_K(θ) = (M_l K X_{l-1}ᵀ)_{l=1…L} ,  K ∈ R^{p×n_0} ,     [X, Y] = DY·X − DX·Y
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from linfa.symbolic.dual import Array, add, along, pad, product, reduce, transpose
+from linfa.symbolic.dual import Array, add, along, pad, product, reduce, small, transpose
 
 
-class Fields(Protocol):
+class AbstractFields(ABC):
     """What evaluates X_K at a point, in dual arithmetic."""
 
+    @abstractmethod
     def __call__(self, weights: Sequence[Array], K: Array, modulus: int | None) -> tuple[Array, ...]:
         """(U_1, …, U_L) at the weights, for K of shape (batch, 1, p, n_0)."""
-        ...
 
 
 @dataclass(frozen=True)
-class FixedPath:
+class FixedPath(AbstractFields):
     """U_l = M_l K X_{l-1}ᵀ with constant paths M_1, …, M_L = I: feedback alignment, direct feedback, read-out only."""
 
     paths: tuple[Array, ...]
 
     def __call__(self, weights: Sequence[Array], K: Array, modulus: int | None) -> tuple[Array, ...]:
         """(U_1, …, U_L)."""
-        return _velocities([_constant(M) for M in self.paths], weights, K, modulus)
+        return velocities([_constant(M, modulus) for M in self.paths], weights, K, modulus)
 
 
 @dataclass(frozen=True)
-class AffineFeedback:
-    """B_l = a W_l + D_l with an integer a and constant D_l: gradient flow (1, 0), interpolation, Kolen–Pollack (1, D)."""
+class AffineFeedback(AbstractFields):
+    """B_l = a W_l + D_l with an integer a and constant D_l: gradient flow (1, 0), interpolation, Kolen–Pollack (1,
+    D).
+    """
 
     slope: int
     offsets: tuple[Array, ...]
 
     def __call__(self, weights: Sequence[Array], K: Array, modulus: int | None) -> tuple[Array, ...]:
         """(U_1, …, U_L), the feedback path moving with the weights."""
-        paths = [_constant(np.eye(weights[-1].shape[-2], dtype=int).astype(weights[-1].dtype))]
+        paths = [_constant(unit(weights[-1].shape[-2]), modulus)]
         for W, D in zip(reversed(weights[1:]), reversed(self.offsets), strict=True):
-            B = add(reduce(self.slope * W, modulus), _constant(D), modulus)
+            B = add(reduce(self.slope * W, modulus), _constant(D, modulus), modulus)
             paths.append(product(transpose(B), paths[-1], modulus))
-        return _velocities(paths[::-1], weights, K, modulus)
+        return velocities(paths[::-1], weights, K, modulus)
 
 
-def _constant(A: Array) -> Array:
-    return A[None, None]
+def unit(size: int) -> Array:
+    """The identity matrix, in Python's own integers."""
+    return np.eye(size, dtype=int).astype(object)
 
 
-def _velocities(paths: Sequence[Array], weights: Sequence[Array], K: Array, modulus: int | None) -> tuple[Array, ...]:
+def _constant(A: Array, modulus: int | None) -> Array:
+    return small(A, modulus)[None, None]
+
+
+def velocities(paths: Sequence[Array], weights: Sequence[Array], K: Array, modulus: int | None) -> tuple[Array, ...]:
+    """U_l = M_l K X_{l-1}ᵀ from the paths."""
     U, signal = [], K
     for M, W in zip(paths, weights, strict=True):
         U.append(product(M, signal, modulus))
@@ -62,12 +70,15 @@ def _velocities(paths: Sequence[Array], weights: Sequence[Array], K: Array, modu
     return tuple(pad(u, size) for u in U)
 
 
-def bracket(fields: Fields, weights: Sequence[Array], Ks: Sequence[Array], modulus: int | None) -> tuple[Array, ...]:
+def bracket(
+    fields: AbstractFields, weights: Sequence[Array], Ks: Sequence[Array], modulus: int | None
+) -> tuple[Array, ...]:
     """The nested bracket [X_{K_1}, [X_{K_2}, … X_{K_k}]] at the weights, for a batch of tuples (K_1, …, K_k) at once.
 
         [X, G](θ) = ∂_ε G(θ + ε X(θ)) − ∂_ε X(θ + ε G(θ))
 
-    Args: fields: the rule; weights: arrays (1, 1, n_l, n_{l-1}); Ks: k arrays (batch, 1, p, n_0); modulus: a prime, or None.
+    Args: fields: the rule; weights: arrays (1, 1, n_l, n_{l-1}); Ks: k arrays (batch, 1, p, n_0); modulus: a prime,
+        or None.
     Returns: one array (batch, size, n_l, n_{l-1}) per layer.
     """
     X = fields(weights, Ks[0], modulus)

@@ -1,11 +1,12 @@
 """Letters: the typed, shaped symbols that words are made of — W_l, B_l, F_l, M_l, X_l, E, Σ.
 
-A layer index may be a number or symbolic (l, l + 1), and so may a width (n_l), so that one derivation serves every depth and every width.
+A layer index may be a number or symbolic (l, l + 1), and so may a width (n_l), so that one derivation serves every
+depth and every width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -68,7 +69,7 @@ class Letter:
     def __repr__(self) -> str:
         return self.label
 
-    def at(self, values: dict[sympy.Symbol, int]) -> Letter:
+    def at(self, values: Mapping[sympy.Symbol, Index]) -> Letter:
         """The same letter with numbers put in for symbols such as l.
 
         >>> Letter("W", LAYER + 1, width(LAYER + 1), width(LAYER)).at({LAYER: 2})
@@ -119,7 +120,7 @@ class Entrywise:
     def __repr__(self) -> str:
         return self.label
 
-    def at(self, values: dict[sympy.Symbol, int]) -> Entrywise:
+    def at(self, values: Mapping[sympy.Symbol, Index]) -> Entrywise:
         """The same letter with numbers put in for symbols such as l."""
         return Entrywise(tuple((f, a.at(values)) for f, a in self.parts))
 
@@ -137,3 +138,8 @@ def has_norm(coefficient: sympy.Expr, letters: Sequence[Letter] | None = None) -
     if letters is None:
         return bool(coefficient.atoms(_norm))
     return any(coefficient.has(norm_symbol(letter)) for letter in letters)
+
+
+def inside(letter: AnyLetter) -> tuple[Letter, ...]:
+    """The plain letters that a letter is made of."""
+    return tuple(part for _, part in letter.parts) if isinstance(letter, Entrywise) else (letter,)

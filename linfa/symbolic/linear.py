@@ -1,10 +1,15 @@
-"""Exact linear algebra on integer matrices: rank modulo a prime (a lower bound on the rank), exact rank, integer kernel."""
+"""Exact linear algebra on integer matrices: rank modulo a prime (a lower bound on the rank), exact rank, integer
+kernel.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping, Sequence
+from fractions import Fraction
 from math import lcm
 
 import numpy as np
+import sympy
 from sympy import QQ, ZZ
 from sympy.polys.matrices import DomainMatrix
 
@@ -12,7 +17,8 @@ from linfa.symbolic.dual import Array
 
 
 def rank(rows: Array, modulus: int | None) -> int:
-    """The rank modulo a prime, which never exceeds the rank over the rationals; with modulus None, the rank over the rationals.
+    """The rank modulo a prime, which never exceeds the rank over the rationals; with modulus None, the rank over the
+    rationals.
 
     >>> rank(np.array([[1, 2], [3, 6]]), 5), rank(np.array([[1, 2], [3, 6]]), None)
     (1, 1)
@@ -57,3 +63,44 @@ def kernel(A: Array) -> Array:
 def _over_rationals(A: Array) -> DomainMatrix:
     rows = [[ZZ(int(a)) for a in row] for row in A.tolist()]
     return DomainMatrix(rows, A.shape, ZZ).convert_to(QQ)
+
+
+def projector(columns: Array) -> Array:
+    """The orthogonal projector N (NᵀN)⁻¹ Nᵀ onto the span of independent integer columns, in fractions.
+
+    >>> print(projector(np.array([[1], [1]])))
+    [[Fraction(1, 2) Fraction(1, 2)]
+     [Fraction(1, 2) Fraction(1, 2)]]
+    """
+    if columns.shape[1] == 0:
+        return np.zeros((columns.shape[0],) * 2, dtype=int).astype(object)
+    N = _over_rationals(columns)
+    P = (N * (N.transpose() * N).inv() * N.transpose()).to_Matrix()
+    return np.array([[Fraction(int(c.p), int(c.q)) for c in P.row(i)] for i in range(P.rows)], dtype=object)
+
+
+def null_space(columns: Sequence[Mapping[Hashable, sympy.Expr]]) -> list[list[sympy.Expr]]:
+    """A basis of {c : Σ_k c_k · column k = 0}, each vector scaled so that its last entry is 1; columns are sparse.
+
+    >>> null_space([{"a": sympy.Integer(1)}, {"a": sympy.Integer(-2)}])
+    [[2, 1]]
+    """
+    rows = list(dict.fromkeys(m for column in columns for m in column))
+    if not rows:
+        return [[sympy.Integer(int(i == j)) for j in range(len(columns))] for i in range(len(columns))]
+    matrix = sympy.Matrix(len(rows), len(columns), lambda i, j: columns[j].get(rows[i], 0))
+    null = DomainMatrix.from_Matrix(matrix).to_field().nullspace().to_Matrix()
+    return [_scaled(list(null.row(i))) for i in range(null.rows)]
+
+
+def _scaled(vector: list[sympy.Expr]) -> list[sympy.Expr]:
+    """Divided by the coefficient of least absolute value, or by the last one that is a symbol-free number."""
+    last = next(c for c in reversed(vector) if c != 0)
+    return [sympy.cancel(c / last) for c in vector]
+
+
+def rank_of(rows: Sequence[Sequence[sympy.Expr]]) -> int:
+    """The exact rank of rows of rational numbers, or of rational functions of symbols."""
+    if not rows:
+        return 0
+    return int(DomainMatrix.from_Matrix(sympy.Matrix([list(r) for r in rows])).to_field().rank())

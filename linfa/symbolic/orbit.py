@@ -1,9 +1,11 @@
-"""The orbit rank: the number of directions a net can be driven in, counted by driving it; the second witness of `closure`.
+"""The orbit rank: the number of directions a net can be driven in, counted by driving it; the second witness of
+`closure`.
 
     θ ↦ φ_{E_m} ∘ … ∘ φ_{E_1}(θ) ,   rank ∂(end point)/∂(E_1, …, E_m) = dim Lie(θ)
 
-φ_E is the time-one flow of Ẇ_l = M_l E X_{l-1}ᵀ with constant E, by its Taylor series; the Jacobian is taken by the complex step,
-so that both are exact to rounding. The rank is read off the widest gap between singular values, which is stated.
+φ_E is the time-one flow of Ẇ_l = M_l E X_{l-1}ᵀ with constant E, by its Taylor series; the Jacobian is taken by the
+complex step, so that both are exact to rounding. The rank is read off the widest gap between singular values, which
+is stated.
 """
 
 from __future__ import annotations
@@ -11,16 +13,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from linfa.errors import InputError
-from linfa.symbolic.closure import check_widths
+from linfa.symbolic.problems import check_widths
 
 Reals: TypeAlias = NDArray[np.float64]
-Series: TypeAlias = NDArray[np.complex128]
+Series: TypeAlias = NDArray[Any]
 Paths: TypeAlias = Callable[[Sequence[Series], int], list[Series]]
 
 _STEP = 1e-30
@@ -32,7 +34,9 @@ _STRENGTHS = (0.7, 0.35, 0.18, 0.09)
 
 @dataclass(frozen=True)
 class OrbitRank:
-    """`rank` = dim Lie(θ) as measured, `laws` = parameters − rank, `gap` = σ_rank / σ_{rank+1}, `singular_values` = all of them, relative."""
+    """`rank` = dim Lie(θ) as measured, `laws` = parameters − rank, `gap` = σ_rank / σ_{rank+1}, `singular_values` =
+    all of them, relative.
+    """
 
     widths: tuple[int, ...]
     rule: str
@@ -68,7 +72,8 @@ def orbit_rank(widths: Sequence[int], rule: str = "fa", *, seed: int = 0, smalle
     rank, gap = _gap(values / values[0], sum(W.size for W in weights))
     if gap < smallest_gap:
         raise InputError(
-            f"the singular values of {rule!r} at {sizes} separate by {gap:.1e} only, {smallest_gap:.0e} is needed: try another seed, or closure"
+            f"the singular values of {rule!r} at {sizes} separate by {gap:.1e} only, "
+            f"{smallest_gap:.0e} is needed: try another seed, or closure"
         )
     relative = tuple(float(s) for s in values / values[0])
     return OrbitRank(sizes, rule, rank, sum(W.size for W in weights) - rank, gap, relative)
@@ -93,7 +98,9 @@ def _jacobian(weights: Sequence[Reals], paths: Paths, rng: np.random.Generator) 
         end = _end(weights, strength * unit + push, paths)
         if end is not None:
             return np.concatenate([W.imag.reshape(directions, -1) for W in end], axis=1).T / _STEP
-    raise InputError("the flows leave the finite numbers at every strength that was tried: try another seed, or closure")
+    raise InputError(
+        "the flows leave the finite numbers at every strength that was tried: try another seed, or closure"
+    )
 
 
 def _end(weights: Sequence[Reals], controls: Series, paths: Paths) -> list[Series] | None:
@@ -139,7 +146,7 @@ def _series(state: Sequence[Series], E: Series, paths: Paths) -> list[Series]:
 def _coefficient(a: Series, b: Series, k: int) -> Series:
     """The k-th coefficient of a product of two series; a constant is a series of length one."""
     if a.shape[0] == 1:
-        return a[0] @ b[k]
+        return np.asarray(a[0] @ b[k])
     return np.asarray((a[: k + 1] @ b[k::-1]).sum(axis=0))
 
 
@@ -180,7 +187,7 @@ def _backprop(weights: Sequence[Reals], _rng: np.random.Generator) -> Paths:
 
 
 def _coefficient_left(a: Series, b: Series, k: int) -> Series:
-    return a[k] @ b[0] if b.shape[0] == 1 else _coefficient(a, b, k)
+    return np.asarray(a[k] @ b[0]) if b.shape[0] == 1 else _coefficient(a, b, k)
 
 
 _PATHS: dict[str, Callable[[Sequence[Reals], np.random.Generator], Paths]] = {

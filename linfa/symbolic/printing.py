@@ -16,9 +16,10 @@ _FUNCTIONS = {"id": "{}", "sign": r"\operatorname{{sign}}({})", "abs": r"|{}|"}
 def text(expression: Word | Scalar) -> str:
     """The sum in plain text.
 
-    >>> from linfa.symbolic.words import B, W, sym
+    >>> from linfa.symbolic.alphabet import B, W
+    >>> from linfa.symbolic.words import sym
     >>> text(W(1) @ W(1).T - sym(B(2).T @ W(2)))
-    '-B_2ᵀ W_2 + W_1 W_1ᵀ - W_2ᵀ B_2'
+    'W_1 W_1ᵀ - B_2ᵀ W_2 - W_2ᵀ B_2'
     """
     pieces = [_term(str(_plain(c)), _text_product(m, isinstance(expression, Scalar))) for m, c in expression.terms]
     return _joined(pieces)
@@ -27,9 +28,10 @@ def text(expression: Word | Scalar) -> str:
 def latex(expression: Word | Scalar) -> str:
     r"""The sum in LaTeX.
 
-    >>> from linfa.symbolic.words import B, W, inner
+    >>> from linfa.symbolic.alphabet import B, W
+    >>> from linfa.symbolic.words import inner
     >>> print(latex(inner(B(2), W(2))))
-    \operatorname{tr}(B_{2}^\top W_{2})
+    \operatorname{tr}(B_{2} W_{2}^\top)
     """
     scalar = isinstance(expression, Scalar)
     return _joined([_term(_latex_coefficient(c), _latex_product(m, scalar)) for m, c in expression.terms])
@@ -49,11 +51,9 @@ def _plain(coefficient: sympy.Expr) -> str:
 
 
 def _latex_coefficient(coefficient: sympy.Expr) -> str:
-    plain = coefficient.replace(
-        lambda e: getattr(e, "func", None) == sympy.Function("norm"),
-        lambda e: sympy.Symbol(rf"\|{e.args[0].name}\|_F"),
-    )
-    return str(sympy.latex(plain))
+    norms = {e: sympy.Dummy() for e in coefficient.atoms(sympy.Function("norm"))}
+    names = {symbol: rf"\|{e.args[0].name}\|_F" for e, symbol in norms.items()}
+    return str(sympy.latex(coefficient.subs(norms), symbol_names=names))
 
 
 def _text_product(monomial: Monomial, traced: bool) -> str:
@@ -89,4 +89,5 @@ def _term(coefficient: str, product: str) -> str:
 def _joined(terms: list[str]) -> str:
     if not terms:
         return "0"
+    terms = sorted(terms, key=lambda t: t.startswith("-"))
     return terms[0] + "".join(f" - {t[1:]}" if t.startswith("-") else f" + {t}" for t in terms[1:])

@@ -1,11 +1,16 @@
-"""Relations: identities between letters, used from left to right, such as P_l M_l = 0 for the projector that annihilates a path."""
+"""Relations: identities between letters, used from left to right, such as P_l M_l = 0 for the projector that
+annihilates a path.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import sympy
+
 from linfa.errors import InputError
-from linfa.symbolic.words import Monomial, Word, adjoint
+from linfa.symbolic.words import Monomial, Scalar, Word, adjoint, trace
 
 _LIMIT = 10_000
 
@@ -14,10 +19,11 @@ _LIMIT = 10_000
 class Relation:
     """`pattern` = `replacement`, and the same transposed; the pattern is a single product.
 
-    Args: pattern: a word of one term with coefficient 1; replacement: a word of the same shape, simpler than the pattern.
+    Args: pattern: a word of one term with coefficient 1; replacement: a word of the same shape, simpler than the
+        pattern.
     Raises: InputError when the pattern is a sum, or shapes differ.
 
-    >>> from linfa.symbolic.words import W, X
+    >>> from linfa.symbolic.alphabet import W, X
     >>> rewrite(W(3) @ W(2) @ X(1), (Relation(W(2) @ X(1), X(2)), Relation(W(3) @ X(2), X(3))))
     X_3
     """
@@ -66,4 +72,34 @@ def rewrite(expression: Word, relations: tuple[Relation, ...]) -> Word:
         if simpler is None:
             return expression
         expression = simpler
-    raise InputError(f"the relations {relations} do not come to an end on {expression}: orient them towards simpler words")
+    raise InputError(
+        f"the relations {relations} do not come to an end on {expression}: orient them towards simpler words"
+    )
+
+
+def _turns(monomial: Monomial) -> Iterator[Word]:
+    """The rotations of a closed product, as words."""
+    for k in range(len(monomial)):
+        turn = monomial[k:] + monomial[:k]
+        letter, flag = turn[0]
+        size = letter.cols if flag else letter.rows
+        yield Word(size, size, ((turn, sympy.Integer(1)),))
+
+
+def rewrite_trace(expression: Scalar, relations: tuple[Relation, ...]) -> Scalar:
+    """Use the relations inside traces, across the ends as well, until none applies.
+
+    Raises: InputError when they go round in a circle.
+    """
+    for _ in range(_LIMIT):
+        for position, (monomial, coefficient) in enumerate(expression.terms):
+            simpler = next((r for turn in _turns(monomial) if (r := rewrite(turn, relations)) != turn), None)
+            if simpler is not None:
+                rest = expression.terms[:position] + expression.terms[position + 1 :]
+                expression = Scalar(rest) + trace(simpler) * coefficient
+                break
+        else:
+            return expression
+    raise InputError(
+        f"the relations {relations} do not come to an end on {expression}: orient them towards simpler words"
+    )

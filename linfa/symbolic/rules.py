@@ -1,20 +1,22 @@
 """Learning rules as words: what B_l is, where the error enters, what moves.
 
-    Ẇ_l = U_l = M_l E X_{l-1}ᵀ ,   M_l = B_{l+1}ᵀ M_{l+1}  (or M_l = F_lᵀ) ,   X_l = W_l X_{l-1} ,   E arbitrary
+Ẇ_l = U_l = M_l E X_{l-1}ᵀ ,   M_l = B_{l+1}ᵀ M_{l+1}  (or M_l = F_lᵀ) ,   X_l = W_l X_{l-1} ,   E arbitrary
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import sympy
 
 from linfa.errors import InputError
+from linfa.symbolic.alphabet import B, E, F, M, W, X, letter
 from linfa.symbolic.derivation import Derivation
 from linfa.symbolic.letters import DEPTH, LAYER, Entrywise, Index, has_norm, width
 from linfa.symbolic.relations import Relation
-from linfa.symbolic.words import B, E, F, M, W, Word, X, identity, letter, zero
+from linfa.symbolic.words import Word, identity, zero
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,9 @@ class Rule:
             _check(self.name, "path", self.path(LAYER), (width(LAYER), width(DEPTH)))
 
     def flow(self, layer: Index) -> Flow:
-        """The flow seen through the window of layers l and l + 1 of a net of any depth: M_{l+1}, E, X_{l-1} are free."""
+        """The flow seen through the window of layers l and l + 1 of a net of any depth: M_{l+1}, E, X_{l-1} are
+        free.
+        """
         l = sympy.sympify(layer)
         top = M(l + 1) if self.path is None else self.path(l + 1)
         return _flow(self, (l, l + 1), top, X(l - 1), DEPTH)
@@ -62,15 +66,15 @@ class Rule:
         """
         if depth < 2:
             raise InputError(f"a net that needs feedback has at least 2 layers; depth {depth} came")
-        layers = tuple(sympy.Integer(l) for l in range(1, depth + 1))
-        return _flow(self, layers, identity(width(depth)), identity(width(0)), sympy.Integer(depth))
+        return _net(self, depth)
 
 
 @dataclass(frozen=True)
 class Flow:
     """A rule's flow on some layers: velocities, paths, constants, and the relations between them.
 
-    `velocity` maps each moving letter (as a word) to its word; `constants` are letters that a law may use; `relations` hold between them.
+    `velocity` maps each moving letter (as a word) to its word; `constants` are letters that a law may use;
+    `relations` hold between them.
     """
 
     rule: Rule
@@ -86,9 +90,17 @@ class Flow:
         return Derivation(self.velocity, self.relations)
 
 
+@lru_cache(maxsize=64)
+def _net(rule: Rule, depth: int) -> Flow:
+    layers = tuple(sympy.Integer(l) for l in range(1, depth + 1))
+    return _flow(rule, layers, identity(width(depth)), identity(width(0)), sympy.Integer(depth))
+
+
 def _check(name: str, what: str, came: Word, needed: tuple[sympy.Expr, sympy.Expr]) -> None:
     if not isinstance(came, Word):
-        raise InputError(f"the {what} of the rule {name!r} must be a word (linfa.symbolic.words); {type(came).__name__} came")
+        raise InputError(
+            f"the {what} of the rule {name!r} must be a word (linfa.symbolic.words); {type(came).__name__} came"
+        )
     if came.shape != needed:
         raise InputError(
             f"the {what} of the rule {name!r} needs the shape {needed[0]} x {needed[1]}; {came} is "
@@ -125,13 +137,17 @@ def _constants(
     relations: list[Relation] = []
     if rule.feedback is not None:
         words = [rule.feedback(l) for l in layers[1:]]
-        letters |= {Word(a.rows, a.cols, ((((a, False),), sympy.Integer(1)),)): None for w in words for a in w.letters()}
-    if _is_fixed(rule, moving):
+        letters |= {
+            Word(a.rows, a.cols, ((((a, False),), sympy.Integer(1)),)): None for w in words for a in w.letters()
+        }
+    if _is_fixed(rule):
         for l in layers:
             if not paths[l].is_zero() and len(paths[l].terms[0][0]) > 0:
-                projector = letter("P", width(l), width(l), index=l, symmetric=True)
+                projector = _projector(l)
                 letters[projector] = None
                 relations += _annihilates(projector, paths[l])
+    if rule.feedback is not None:
+        relations += [r for l in layers[:-1] for r in _passes(rule.feedback(l + 1), l, frozenset(letters))]
     if rule.path is not None:
         for l in layers[:-1]:
             if len(paths[l].terms) == 1 and paths[l].terms[0][1] == 1:
@@ -141,7 +157,7 @@ def _constants(
     return tuple(a for a in letters if a not in moving), tuple(relations)
 
 
-def _is_fixed(rule: Rule, moving: frozenset[Word]) -> bool:
+def _is_fixed(rule: Rule) -> bool:
     if rule.path is not None:
         return True
     assert rule.feedback is not None
@@ -161,6 +177,18 @@ def _annihilates(projector: Word, path: Word) -> tuple[Relation, Relation]:
     return Relation(projector @ pattern, projector @ remainder), Relation(projector @ projector, projector)
 
 
+def _projector(l: sympy.Expr) -> Word:
+    return letter("P", width(l), width(l), index=l, symmetric=True)
+
+
+def _passes(feedback: Word, l: sympy.Expr, letters: frozenset[Word]) -> list[Relation]:
+    """P_l B_{l+1}ᵀ P_{l+1} = P_l B_{l+1}ᵀ, because P_l B_{l+1}ᵀ M_{l+1} = 0 and I − P_{l+1} = M_{l+1} M_{l+1}⁺."""
+    lower, upper = _projector(l), _projector(l + 1)
+    if not {lower, upper} <= letters or len(feedback.terms) != 1 or feedback.terms[0][1] != 1:
+        return []
+    return [Relation(lower @ feedback.T @ upper, lower @ feedback.T)]
+
+
 def _pair(l: sympy.Expr, paths: Mapping[sympy.Expr, Word]) -> tuple[tuple[Word, Word], Relation]:
     """Letters α_l, β_l with α_lᵀ M_l = β_lᵀ M_{l+1}, one column for each pair of vectors of theory.md's L3."""
     k = sympy.Function("k")(l)
@@ -177,4 +205,6 @@ BACKPROP = Rule("backprop", feedback=W)
 FEEDBACK_ALIGNMENT = Rule("feedback alignment", feedback=B)
 DIRECT_FEEDBACK = Rule("direct feedback alignment", path=lambda l: F(l).T)
 KOLEN_POLLACK = Rule("Kolen–Pollack", feedback=B, learns=True)
-READ_OUT_ONLY = Rule("read-out only", path=lambda l: identity(width(DEPTH)) if l == DEPTH else zero(width(l), width(DEPTH)))
+READ_OUT_ONLY = Rule(
+    "read-out only", path=lambda l: identity(width(DEPTH)) if l == DEPTH else zero(width(l), width(DEPTH))
+)

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import sympy
 
 from linfa.errors import InputError
-from linfa.symbolic.letters import DEPTH, AnyLetter, Entrywise, Index, Letter, norm_symbol, width
+from linfa.symbolic.letters import AnyLetter, Index
 
 Factor: TypeAlias = tuple[AnyLetter, bool]
 Monomial: TypeAlias = tuple[Factor, ...]
@@ -25,7 +25,9 @@ Terms: TypeAlias = tuple[tuple[Monomial, sympy.Expr], ...]
 
 def _coefficient(value: Coefficient) -> sympy.Expr:
     if isinstance(value, float):
-        raise InputError(f"coefficients are exact; {value!r} is a float: give an integer, a Fraction or a SymPy expression")
+        raise InputError(
+            f"coefficients are exact; {value!r} is a float: give an integer, a Fraction or a SymPy expression"
+        )
     exact = sympy.Rational(value.numerator, value.denominator) if isinstance(value, Fraction) else sympy.sympify(value)
     if exact.has(sympy.nan, sympy.zoo, sympy.oo):
         raise InputError(f"coefficients are finite; {value!r} is not: was something divided by zero?")
@@ -60,8 +62,10 @@ def _gather(terms: Iterable[tuple[Monomial, sympy.Expr]]) -> Terms:
 class Word:
     """A matrix-valued word: a sum of products of letters with exact coefficients; immutable, hashable.
 
-    Build words with `letter`, `W`, `B`, `F`, `identity`, … and combine them with `+`, `-`, `@`, `.T`, and `*` for scalars.
+    Build words with the alphabet (`W`, `B`, `letter`, …) and combine them with `+`, `-`, `@`, `.T`, and `*` for
+    scalars.
 
+    >>> from linfa.symbolic.alphabet import B, W
     >>> l = sympy.Symbol("l")
     >>> W(l) @ W(l).T - W(l) @ W(l).T
     0
@@ -112,7 +116,8 @@ class Word:
     __rmul__ = __mul__
 
     def __truediv__(self, scalar: Coefficient) -> Word:
-        return self * (1 / _coefficient(scalar))
+        inverse: sympy.Expr = 1 / _coefficient(scalar)
+        return self.__mul__(inverse)
 
     def __matmul__(self, other: Word) -> Word:
         if not isinstance(other, Word):
@@ -140,20 +145,22 @@ class Word:
         """The letters that occur, sorted."""
         return tuple(sorted({a for m, _ in self.terms for a, _ in m}, key=lambda a: a.key))
 
-    def at(self, values: Mapping[sympy.Symbol, int]) -> Word:
+    def at(self, values: Mapping[sympy.Symbol, Index]) -> Word:
         """The word with numbers put in for symbols such as l (in indices, shapes and coefficients).
 
+        >>> from linfa.symbolic.alphabet import W
         >>> l = sympy.Symbol("l")
         >>> (W(l + 1) @ W(l)).at({l: 1})
         W_2 W_1
         """
-        return Word(self.rows.subs(values), self.cols.subs(values), _gather(_at(self.terms, dict(values))))
+        return Word(self.rows.subs(values), self.cols.subs(values), _gather(_at(self.terms, values)))
 
 
 @dataclass(frozen=True)
 class Scalar:
     """A sum of traces with exact coefficients, each trace in its canonical form; the empty trace stands for 1.
 
+    >>> from linfa.symbolic.alphabet import W
     >>> trace(W(1) @ W(1).T) == trace(W(1).T @ W(1))
     True
     """
@@ -182,7 +189,8 @@ class Scalar:
     __rmul__ = __mul__
 
     def __truediv__(self, scalar: Coefficient) -> Scalar:
-        return self * (1 / _coefficient(scalar))
+        inverse: sympy.Expr = 1 / _coefficient(scalar)
+        return self.__mul__(inverse)
 
     def __str__(self) -> str:
         from linfa.symbolic.printing import text
@@ -199,28 +207,18 @@ class Scalar:
         """The letters that occur, sorted."""
         return tuple(sorted({a for m, _ in self.terms for a, _ in m}, key=lambda a: a.key))
 
-    def at(self, values: Mapping[sympy.Symbol, int]) -> Scalar:
+    def at(self, values: Mapping[sympy.Symbol, Index]) -> Scalar:
         """The sum with numbers put in for symbols such as l."""
-        return Scalar(_gather((cyclic(m), c) for m, c in _at(self.terms, dict(values))))
+        return Scalar(_gather((cyclic(m), c) for m, c in _at(self.terms, values)))
 
 
-def _at(terms: Terms, values: dict[sympy.Symbol, int]) -> list[tuple[Monomial, sympy.Expr]]:
+def _at(terms: Terms, values: Mapping[sympy.Symbol, Index]) -> list[tuple[Monomial, sympy.Expr]]:
     return [(tuple((a.at(values), flag) for a, flag in m), c.subs(values)) for m, c in terms]
 
 
 def word(letter: AnyLetter) -> Word:
     """The word that consists of one letter."""
     return Word(letter.rows, letter.cols, (((((letter, False)),), sympy.Integer(1)),))
-
-
-def letter(name: str, rows: Index, cols: Index, *, index: Index | None = None, symmetric: bool = False) -> Word:
-    """A word of one new letter of a given shape, e.g. a constant of a user's rule.
-
-    >>> letter("A", width(2), width(2), symmetric=True).T
-    A
-    """
-    at = None if index is None else sympy.sympify(index)
-    return word(Letter(name, at, sympy.sympify(rows), sympy.sympify(cols), symmetric))
 
 
 def identity(size: Index) -> Word:
@@ -234,51 +232,17 @@ def zero(rows: Index, cols: Index) -> Word:
     return Word(sympy.sympify(rows), sympy.sympify(cols), ())
 
 
-def W(layer: Index) -> Word:
-    """The weights W_l, of shape (n_l, n_{l-1})."""
-    return letter("W", width(layer), width(layer - 1), index=layer)
-
-
-def B(layer: Index) -> Word:
-    """The feedback B_l, of the shape of W_l."""
-    return letter("B", width(layer), width(layer - 1), index=layer)
-
-
-def F(layer: Index, depth: Index = DEPTH) -> Word:
-    """The direct feedback F_l, of shape (n_L, n_l)."""
-    return letter("F", width(depth), width(layer), index=layer)
-
-
-def M(layer: Index, depth: Index = DEPTH) -> Word:
-    """The feedback path M_l, of shape (n_l, n_L)."""
-    return letter("M", width(layer), width(depth), index=layer)
-
-
-def X(layer: Index) -> Word:
-    """The partial product X_l = W_l … W_1, of shape (n_l, n_0)."""
-    return letter("X", width(layer), width(0), index=layer)
-
-
-def E(depth: Index = DEPTH) -> Word:
-    """E = −∂ℓ/∂X_L, of shape (n_L, n_0): arbitrary, any loss and any data."""
-    return letter("E", width(depth), width(0))
-
-
-def Sigma(name: str = "Σ") -> Word:
-    """The input covariance Σ, symmetric, of shape (n_0, n_0)."""
-    return letter(name, width(0), width(0), symmetric=True)
-
-
 def sym(A: Word) -> Word:
     """sym(A) = A + Aᵀ."""
     return A + A.T
 
 
 def trace(A: Word) -> Scalar:
-    """tr A, in canonical form: cyclic and transposed products are one.
+    """The trace tr A, in canonical form: cyclic and transposed products are one.
 
     Raises: InputError when A is not square.
 
+    >>> from linfa.symbolic.alphabet import B, W
     >>> trace(B(2).T @ W(2) - W(2).T @ B(2))
     0
     """
@@ -292,6 +256,7 @@ def inner(A: Word, B: Word) -> Scalar:
 
     Raises: InputError when the shapes differ.
 
+    >>> from linfa.symbolic.alphabet import B, W
     >>> inner(W(2), B(2)) == inner(B(2), W(2))
     True
     """
@@ -300,61 +265,3 @@ def inner(A: Word, B: Word) -> Scalar:
             f"an inner product needs words of one shape; {A} is {A.rows} x {A.cols}, {B} is {B.rows} x {B.cols}"
         )
     return trace(A.T @ B)
-
-
-def _one_letter(A: Word, operation: str) -> tuple[AnyLetter, sympy.Expr]:
-    if len(A.terms) != 1 or len(A.terms[0][0]) != 1 or A.terms[0][0][0][1]:
-        raise InputError(f"{operation} takes a single letter, not transposed; {A} came")
-    (((found, _),), coefficient) = A.terms[0]
-    return found, coefficient
-
-
-def _parts(found: AnyLetter) -> tuple[tuple[str, Letter], ...]:
-    return found.parts if isinstance(found, Entrywise) else (("id", found),)
-
-
-def hadamard(*words: Word) -> Word:
-    """The entrywise product A ⊙ B ⊙ …, linear in each argument.
-
-    >>> hadamard(W(2), W(2), W(2))
-    (W_2 ⊙ W_2 ⊙ W_2)
-    """
-    if not words:
-        raise InputError("an entrywise product needs at least one word")
-    total = zero(*words[0].shape)
-    pieces: list[tuple[tuple[tuple[str, Letter], ...], sympy.Expr]] = [((), sympy.Integer(1))]
-    for A in words:
-        singles = [_one_letter(Word(A.rows, A.cols, (term,)), "an entrywise product") for term in A.terms]
-        pieces = [(parts + _parts(a), c * d) for parts, c in pieces for a, d in singles]
-    for parts, coefficient in pieces:
-        total = total + word(parts[0][1] if parts[1:] == () and parts[0][0] == "id" else Entrywise(parts)) * coefficient
-    return total
-
-
-def sign(A: Word) -> Word:
-    """sign(A), entry by entry, of a single letter: the feedback of sign-symmetric rules (uSF)."""
-    return _entry_function("sign", A)
-
-
-def absolute(A: Word) -> Word:
-    """|A|, entry by entry, of a single letter."""
-    return _entry_function("abs", A)
-
-
-def _entry_function(function: str, A: Word) -> Word:
-    found, coefficient = _one_letter(A, function)
-    if isinstance(found, Entrywise) or coefficient != 1:
-        raise InputError(f"{function} takes a plain letter; {A} came: write its factors outside")
-    return word(Entrywise(((function, found),)))
-
-
-def norm(A: Word) -> sympy.Expr:
-    """‖A‖_F of a single letter, as a coefficient: norm(W) * sign(W).
-
-    >>> norm(W(2)) * sign(W(2))
-    ‖W_2‖ sign(W_2)
-    """
-    found, coefficient = _one_letter(A, "norm")
-    if isinstance(found, Entrywise) or coefficient != 1:
-        raise InputError(f"norm takes a plain letter; {A} came")
-    return norm_symbol(found)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from linfa.symbolic.letters import DEPTH, LAYER
-from linfa.symbolic.rules import FEEDBACK_ALIGNMENT
-from linfa.symbolic.words import B, E, M, W, Word, X, sym
+from linfa.symbolic import DEPTH, FEEDBACK_ALIGNMENT, LAYER, B, E, M, W, Word, X, sym
 from theory.claim import Claim, Proof
 
 l = LAYER

@@ -31,6 +31,7 @@ NAMES = (
     "rates",
     "minimum_norm",
     "low_rank",
+    "convergence",
     "open_convergence",
     "open_depth",
 )

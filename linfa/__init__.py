@@ -3,8 +3,8 @@
 what is to be learnt        `Task`, `losses`, `data`: samples, teachers, classification, real image sets
 where it starts             `Weights`: standard, small, zero, mean-field, orthogonal, balanced; `dominated`
 how the error comes back    `rules`: backprop, feedback alignment, direct feedback, sign-concordant, Kolen–Pollack, …
-what evolves                `systems`: `Full`
-how time passes             `solvers`: `Flow`, `Descent`
+what evolves                `systems`: `Full`, `WidthFree` (the same run of any width, in a few small matrices)
+how time passes             `solvers`: `Flow`, `Descent`, `Conservative`
 what stays put              `laws`: matrix, neuron, null-space, direct-feedback and feedback-gap laws; the ledger
 what was seen               `Trajectory`, `metrics`: losses, alignments, laws, states, provenance
 
@@ -39,8 +39,8 @@ from linfa.rules import (
     StrictNormalSign,
 )
 from linfa.solve import solve
-from linfa.solvers import Constant, Cosine, Descent, Flow, StepDecay
-from linfa.systems import Full
+from linfa.solvers import Conservative, Constant, Cosine, Descent, Flow, StepDecay
+from linfa.systems import Full, WidthFree
 from linfa.task import Task
 from linfa.trajectory import Trajectory
 from linfa.version import __version__
@@ -49,6 +49,7 @@ from linfa.weights import Weights
 __all__ = [
     "Backprop",
     "BatchRandomSign",
+    "Conservative",
     "Constant",
     "Cosine",
     "DataError",
@@ -76,6 +77,7 @@ __all__ = [
     "Task",
     "Trajectory",
     "Weights",
+    "WidthFree",
     "__version__",
     "data",
     "dominated",

@@ -37,7 +37,7 @@ def like(values: Array, reference: Array) -> Array:
     return xp.asarray(values, dtype=reference.dtype, device=device(reference))
 
 
-def to_numpy(array: Array) -> np.ndarray[Any, Any]:
+def to_numpy(array: Array) -> np.ndarray:
     """Return an array of any namespace as a NumPy array, dtype kept.
 
     >>> to_numpy(np.ones(2))

@@ -13,9 +13,9 @@ from jaxtyping import Float
 
 from linfa.arrays import Array, cosine, to_numpy
 from linfa.errors import InputError
-from linfa.rules import Backprop
 from linfa.rules.interface import AbstractRule, State
-from linfa.systems.full import Full, Samples
+from linfa.systems.full import Full
+from linfa.systems.interface import Samples
 from linfa.task import Task
 from linfa.weights import Weights
 
@@ -56,9 +56,8 @@ def weight_alignment(rule: AbstractRule, state: State) -> tuple[Array, ...]:
 
 def update_alignment(system: Full, state: State, batch: Samples, step: int | None = None) -> tuple[Array, ...]:
     """Return cos(U_l, −∇_l) for l = 1 … L: the rule's update against the negative gradient, at the same weights."""
-    U = system.passes(state, batch, step).updates()
-    gradient = Full(system.weights, Backprop()).passes(State(state.weights), batch).updates()
-    return tuple(cosine(u, g) for u, g in zip(U, gradient, strict=True))
+    _, cosines = system.alignments(state, batch, step)["update_alignment"]
+    return tuple(cosines[..., l] for l in range(cosines.shape[-1]))
 
 
 def participation_ratio(matrix: Float[Any, "*batch m n"]) -> Array:

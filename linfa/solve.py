@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from linfa import metrics
 from linfa.arrays import to_numpy
 from linfa.errors import InputError
 from linfa.laws.interface import AbstractLaw
@@ -17,7 +17,7 @@ from linfa.laws.ledger import Ledger
 from linfa.provenance import describe
 from linfa.rules.interface import State
 from linfa.solvers.interface import AbstractSolver, Outcome
-from linfa.systems.full import Full
+from linfa.systems.interface import AbstractSystem, Labelled
 from linfa.task import Task
 from linfa.trajectory import Trajectory
 from linfa.version import __version__
@@ -31,7 +31,7 @@ MOST_BYTES = 4 * 2**30
 
 
 def solve(
-    system: Full,
+    system: AbstractSystem,
     task: Task,
     solver: AbstractSolver,
     *,
@@ -70,10 +70,11 @@ def solve(
     (True, True)
     """
     system.check(task.n_in, task.n_out)
-    needed = solver.moments() * sum(W.nbytes for W in map(to_numpy, system.weights))
+    numbers = sum(math.prod(part.shape) for _, part in system.parts(system.start()).values())
+    needed = 8 * solver.moments() * numbers
     if states and needed > MOST_BYTES:
         raise InputError(
-            f"keeping {solver.moments()} states of {system.weights.size:,} weights takes {needed / 2**30:.1f} GiB: "
+            f"keeping {solver.moments()} states of {numbers:,} numbers takes {needed / 2**30:.1f} GiB: "
             "lower the solver's saves, or solve with states=False and name what you need in laws or observe"
         )
     with tqdm(total=100, disable=not progress, desc=system.rule.name, unit="%", leave=False) as bar:
@@ -84,13 +85,15 @@ def solve(
         "evaluations": outcome.evaluations,
         "steps": outcome.steps,
         "stepped": int(solver.stepped),
-        "depth": system.weights.depth,
+        "depth": len(system.widths) - 1,
         "members": " ".join(seen.members),
+        "parts": " ".join(system.parts(system.start())),
+        "learnt": len(system.start().learnt),
         "provenance": json.dumps(
             {"linfa": __version__, "system": describe(system), "task": describe(task), "solver": describe(solver)}
         ),
     }
-    return Trajectory(seen.dataset(attrs), system.rule, outcome.pieces)
+    return Trajectory(seen.dataset(attrs), system.rule, outcome.pieces, seen.system.full)
 
 
 class _Seen:
@@ -98,7 +101,7 @@ class _Seen:
 
     def __init__(
         self,
-        system: Full,
+        system: AbstractSystem,
         task: Task,
         laws: tuple[AbstractLaw, ...],
         observe: dict[str, Observable],
@@ -106,9 +109,11 @@ class _Seen:
         bar: Any,
     ) -> None:
         self.system, self.observe, self.states, self.bar = system, observe, states, bar
-        self.ledgers = tuple(Ledger(law, system.rule, system.start()) for law in laws)
-        self.batch = task.everything(system.weights[0])
-        self.members = tuple(f"member_{i}" for i in range(system.weights[0].ndim - 2))
+        start = system.start()
+        self.ledgers = tuple(Ledger(law, system.rule, system.full(start)) for law in laws)
+        self.batch = task.everything(start.weights[0])
+        self.lead = tuple(system.lead)
+        self.members = tuple(f"member_{i}" for i in range(len(self.lead)))
         self.times: list[float] = []
         self.steps: list[int] = []
         self.dims: dict[str, tuple[str, ...]] = {}
@@ -119,24 +124,16 @@ class _Seen:
         self.times.append(time)
         self.steps.append(step)
         system, batch = self.system, self.batch
-        h = batch.inputs
-        for W in state.weights:
-            h = h @ W.mT
-        self._put("loss", self.members, batch.value(h))
-        redrawn = None if system.rule.autonomous else step
-        self._layers("weight_alignment", "feedback_layer", metrics.weight_alignment(system.rule.at(redrawn), state))
-        self._layers("update_alignment", "layer", metrics.update_alignment(system, state, batch, redrawn))
+        self._put("loss", self.members, batch.value(system.passes(state, batch, step).activities[-1]))
+        self._label(system.alignments(state, batch, step))
         for name, function in self.observe.items():
-            value = np.asarray(function(Weights(state.weights)))
+            value = np.asarray(function(system.lift(state)))
             self._put(name, tuple(f"{name}_{axis}" for axis in range(value.ndim)), value)
         for ledger in self.ledgers:
-            for part, values in ledger.read(state)._asdict().items():
+            for part, values in ledger.read(system.full(state))._asdict().items():
                 self._layers(f"{ledger.law.name}_{part}", "hidden", values)
         if self.states:
-            for l, W in enumerate(state.weights, 1):
-                self._put(f"W_{l}", (*self.members, f"n_{l}", f"n_{l - 1}"), W)
-            for i, B in enumerate(state.learnt):
-                self._put(f"learnt_{i}", (*self.members, f"learnt_{i}_row", f"learnt_{i}_column"), B)
+            self._label(system.parts(state))
 
     def advance(self, fraction: float) -> None:
         """Move the bar."""
@@ -146,7 +143,7 @@ class _Seen:
         """Return what was recorded as a labelled dataset."""
         import xarray as xr
 
-        L = self.system.weights.depth
+        L = len(self.system.widths) - 1
         first = 2 if self.system.rule.layerwise else 1
         coordinates = {
             "time": ("time", self.times),
@@ -158,8 +155,12 @@ class _Seen:
         variables = {name: (("time", *self.dims[name]), np.stack(rows)) for name, rows in self.rows.items()}
         return xr.Dataset(variables, coords=coordinates, attrs=attrs)
 
+    def _label(self, labelled: Labelled) -> None:
+        for name, (dims, value) in labelled.items():
+            self._put(name, (*self.members, *dims), value)
+
     def _layers(self, name: str, axis: str, values: tuple[Any, ...]) -> None:
-        shape = tuple(self.system.weights[0].shape[:-2])
+        shape = self.lead
         rows = [np.broadcast_to(to_numpy(v), shape) for v in values]
         self._put(name, (*self.members, axis), np.stack(rows, axis=-1) if rows else np.zeros((*shape, 0)))
 

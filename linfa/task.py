@@ -123,9 +123,9 @@ class Task:
         n_out: int,
         rng: Rng,
         *,
-        spectrum: Sequence[float] | None = None,
+        spectrum: Sequence[float] | np.ndarray | None = None,
         rank: int | None = None,
-        input_spectrum: Sequence[float] | None = None,
+        input_spectrum: Sequence[float] | np.ndarray | None = None,
     ) -> Task:
         """Return a random linear teacher y = T x with chosen singular values, T = U diag(spectrum) Vᵀ, U, V Haar.
 

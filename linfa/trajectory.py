@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ class Trajectory:
         dataset: everything that was recorded, with dimension `time`; layers are counted as in the paper, from 1.
         rule: the rule it was made by.
         pieces: the flow's interpolants, where they were kept.
+        full: from the state of the system to weights; None for a loaded run.
 
     >>> import linfa
     >>> net, task = linfa.Weights.standard((3, 4, 2), rng=0), linfa.Task.teacher(3, 2, rng=1)
@@ -41,6 +42,7 @@ class Trajectory:
     dataset: xr.Dataset
     rule: AbstractRule
     pieces: tuple[Any, ...] = ()
+    full: Callable[[State], State] | None = None
 
     def __len__(self) -> int:
         return int(self.dataset.sizes["time"])
@@ -58,12 +60,19 @@ class Trajectory:
     @property
     def alignment(self) -> xr.DataArray:
         """The weight alignment cos(B_l, W_l), signed, by time and layer."""
-        return self.dataset["weight_alignment"]
+        return self._recorded("weight_alignment")
 
     @property
     def update_alignment(self) -> xr.DataArray:
         """The update alignment cos(U_l, −∇_l), signed, by time and layer."""
-        return self.dataset["update_alignment"]
+        return self._recorded("update_alignment")
+
+    def _recorded(self, name: str) -> xr.DataArray:
+        if name not in self.dataset:
+            raise InputError(
+                f"this run recorded no {name}: its system has no full weights at hand; lift it, or observe it"
+            )
+        return self.dataset[name]
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -90,20 +99,39 @@ class Trajectory:
         """The dimensions that number the networks of a batch."""
         return tuple(self.dataset.attrs["members"].split()) if self.dataset.attrs["members"] else ()
 
-    def state(self, k: int) -> State:
-        """Return the state at the k-th saved moment.
+    def coordinates(self, k: int) -> State:
+        """Return the state of the system at the k-th saved moment, in its own coordinates.
 
         Raises:
             InputError: where the states were not kept.
         """
-        if "W_1" not in self.dataset:
+        names = self.dataset.attrs["parts"].split()
+        if names[0] not in self.dataset:
             raise InputError(
                 "this run kept no states: solve with states=True, or give what you need as laws or observe"
             )
         row = self.dataset.isel(time=k)
-        weights = tuple(row[f"W_{l}"].values for l in range(1, self.depth + 1))
-        count = sum(str(name).startswith("learnt_") for name in self.dataset.data_vars)
-        return State(weights, tuple(row[f"learnt_{i}"].values for i in range(count)))
+        return self._split(tuple(row[name].values for name in names))
+
+    def state(self, k: int) -> State:
+        """Return the weights, and what the rule learnt, at the k-th saved moment.
+
+        Raises:
+            InputError: where the states were not kept, or a loaded run has reduced coordinates only.
+        """
+        coordinates = self.coordinates(k)
+        if "W_1" in self.dataset:
+            return coordinates
+        if self.full is None:
+            raise InputError(
+                "this run was made in reduced coordinates and loaded from a file, which knows no full weights: lift "
+                "run.coordinates(k) with the system that made it, system.lift(run.coordinates(k))"
+            )
+        return self.full(coordinates)
+
+    def _split(self, parts: tuple[np.ndarray, ...]) -> State:
+        learnt = int(self.dataset.attrs["learnt"])
+        return State(parts[: len(parts) - learnt], parts[len(parts) - learnt :])
 
     def weights(self, k: int) -> Weights:
         """Return the weights at the k-th saved moment."""
@@ -126,11 +154,12 @@ class Trajectory:
             raise InputError(f"the run covers 0 ≤ t ≤ {end:g}; got t = {t}")
         ends = [piece.t for piece in self.pieces]
         y = self.pieces[min(int(np.searchsorted(ends, t)), len(ends) - 1)](t)
-        parts, first = [], 0
-        for W in self.state(0).weights:
-            parts.append(y[first : first + W.size].reshape(W.shape))
-            first += W.size
-        return Weights(tuple(parts))
+        parts, first, start = [], 0, self.coordinates(0)
+        for part in (*start.weights, *start.learnt):
+            parts.append(y[first : first + part.size].reshape(part.shape))
+            first += part.size
+        state = self._split(tuple(parts))
+        return Weights((self.full(state) if self.full else state).weights)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the run as netCDF, whole or not at all, and return the path."""

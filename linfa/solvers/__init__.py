@@ -1,8 +1,9 @@
 """How time passes."""
 
+from linfa.solvers.conservative import Conservative
 from linfa.solvers.descent import Descent
 from linfa.solvers.flow import Flow
 from linfa.solvers.interface import AbstractSolver
 from linfa.solvers.schedules import AbstractSchedule, Constant, Cosine, StepDecay
 
-__all__ = ["AbstractSchedule", "AbstractSolver", "Constant", "Cosine", "Descent", "Flow", "StepDecay"]
+__all__ = ["AbstractSchedule", "AbstractSolver", "Conservative", "Constant", "Cosine", "Descent", "Flow", "StepDecay"]

@@ -15,12 +15,13 @@ from typing import ClassVar
 import numpy as np
 from array_api_compat import array_namespace
 
-from linfa.arrays import Array, norm
+from linfa.arrays import Array
 from linfa.errors import InputError
+from linfa.laws.ledger import Ledger
 from linfa.rules.interface import Passes, State
 from linfa.solvers.interface import AbstractSolver, Outcome, Recorder, diverged, save_steps
 from linfa.solvers.schedules import AbstractSchedule, as_schedule
-from linfa.systems.full import Full, Samples
+from linfa.systems.interface import AbstractSystem, Samples
 from linfa.task import Task
 
 
@@ -72,51 +73,55 @@ class Descent(AbstractSolver):
         """Return how many moments will be saved."""
         return len(save_steps(self.steps, self.saves))
 
-    def run(self, system: Full, task: Task, recorder: Recorder) -> Outcome:
+    def run(self, system: AbstractSystem, task: Task, recorder: Recorder) -> Outcome:
         """Take the steps; report to the recorder."""
-        rate, reference = as_schedule(self.learning_rate), system.weights[0]
-        batches = _batches(task, self.batch, self.seed, reference)
+        rate = as_schedule(self.learning_rate)
+        system = system.decaying() if self.decay else system
         kept = set(save_steps(self.steps, self.saves).tolist())
         s, time = system.start(), 0.0
+        batches = _batches(task, self.batch, self.seed, s.weights[0])
         v = s.times(0.0)
         recorder.save(time, 0, s)
         # Overflow on the way to divergence is found and reported below, not warned about.
         with np.errstate(over="ignore", invalid="ignore"):
             for k in range(self.steps):
-                eta = rate(k)
+                # A NumPy scalar would lift float32 weights to float64.
+                eta = float(rate(k))
                 passes = system.passes(s, next(batches), k)
                 if not _finite(passes.activities[-1]):
-                    raise diverged(system.finite(s), f"at step {k}", _ADVICE.format(eta=eta))
-                drive = v.times(self.momentum).plus(-self.decay, s)
+                    raise diverged(system, s, f"at step {k}", _ADVICE.format(eta=eta))
+                drive = v.times(float(self.momentum)).plus(-float(self.decay), s)
                 v_next = drive.plus(1.0, system.velocity(s, passes))
                 s_next = s.plus(eta, v_next)
                 if recorder.ledgers:
-                    sizes, unit = self._rounding(system, s, v, passes)
-                    for ledger in recorder.ledgers:
-                        ledger.step(s, s_next, eta, drive, sizes, unit)
+                    self._enter(recorder.ledgers, system, s, s_next, eta, drive, v, passes)
                 s, v, time = s_next, v_next, time + eta
                 if k + 1 in kept:
-                    layer = system.finite(s)
-                    if layer:
-                        raise diverged(layer, f"after step {k + 1}", _ADVICE.format(eta=eta))
+                    if system.finite(s):
+                        raise diverged(system, s, f"after step {k + 1}", _ADVICE.format(eta=eta))
                     recorder.save(time, k + 1, s)
                     recorder.advance((k + 1) / self.steps)
         return Outcome("finished", self.steps, self.steps)
 
-    def _rounding(self, system: Full, s: State, v: State, passes: Passes) -> tuple[State, float]:
-        """Return, for each part of v⁺, the norms that were added up to make it, and the unit they are rounded at.
-
-        One pass over norms in place of matrices gives ‖δ_l‖‖h_{l−1}‖ ≥ ‖U_l‖ in the very slots of U_l.
-        """
-        deltas = system.rule.signal_norms(s, passes.signals)
-        norms = Passes(
-            tuple(norm(h)[..., None, None] for h in passes.activities), tuple(d[..., None, None] for d in deltas)
-        )
-        U = system.velocity(s, norms)
-        flat = State(tuple(u[..., 0, 0] for u in U.weights), tuple(u[..., 0, 0] for u in U.learnt))
-        sizes = flat.plus(self.momentum, v.norms()).plus(self.decay, s.norms())
-        xp, samples = array_namespace(s.weights[0]), passes.activities[0].shape[-2]
-        return sizes, float(xp.finfo(s.weights[0].dtype).eps) * (samples + sum(system.weights.widths) + 8)
+    def _enter(
+        self,
+        ledgers: tuple[Ledger, ...],
+        system: AbstractSystem,
+        s: State,
+        s_next: State,
+        eta: float,
+        drive: State,
+        v: State,
+        passes: Passes,
+    ) -> None:
+        """Let the ledgers see a step, in terms of the weights that the states stand for."""
+        before, after, drive = system.full(s), system.full(s_next), system.full(drive)
+        sizes = system.sizes(s, passes).plus(self.momentum, system.full(v).norms()).plus(self.decay, before.norms())
+        # Sums over samples and over widths are what is rounded.
+        terms = passes.activities[0].shape[-2] + sum(system.widths) + 8
+        unit = float(array_namespace(s.weights[0]).finfo(s.weights[0].dtype).eps) * terms
+        for ledger in ledgers:
+            ledger.step(before, after, eta, drive, sizes, unit)
 
 
 _ADVICE = "the learning rate {eta:g} is too large for this start and task: lower it, or start smaller"

@@ -16,7 +16,7 @@ from array_api_compat import is_numpy_array
 from linfa.errors import InputError
 from linfa.rules.interface import State
 from linfa.solvers.interface import AbstractSolver, Outcome, Recorder, diverged
-from linfa.systems.full import Full
+from linfa.systems.interface import AbstractSystem
 from linfa.task import Task
 
 METHODS: dict[str, type[scipy.integrate.OdeSolver]] = {
@@ -80,7 +80,7 @@ class Flow(AbstractSolver):
         """Return how many moments will be saved, at most."""
         return self.saves + 1
 
-    def run(self, system: Full, task: Task, recorder: Recorder) -> Outcome:
+    def run(self, system: AbstractSystem, task: Task, recorder: Recorder) -> Outcome:
         """Follow the flow; report to the recorder."""
         start = system.start()
         if not all(is_numpy_array(a) for a in (*start.weights, *start.learnt)):
@@ -106,7 +106,7 @@ class _Clock:
     """SciPy's stepper, restarted at every saved moment with the step size it had reached."""
 
     flow: Flow
-    system: Full
+    system: AbstractSystem
     task: Task
     start: State
     time: float = 0.0
@@ -142,25 +142,29 @@ class _Clock:
             self.inner = METHODS[self.flow.method](
                 self._velocity, self.time, self.y, moment, rtol=self.flow.rtol, atol=self.flow.atol, first_step=first
             )
-        before, y = self.state(), self.y
+        y = self.y
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             message = self.inner.step()
         if self.inner.status == "failed" or not np.all(np.isfinite(self.inner.y)):
-            layer = self.system.finite(self._state(self.inner.y))
-            raise diverged(layer, f"at t = {self.inner.t:g}", _ADVICE + (message or ""))
+            state = self._state(self.inner.y)
+            raise diverged(self.system, state, f"at t = {self.inner.t:g}", _ADVICE + (message or ""))
         self.time, self.y, self.steps = self.inner.t, self.inner.y, self.steps + 1
         self._remember_pace()
         if self.steps > self.flow.max_steps:
             reached = f"t = {self.time:g} of {self.flow.t:g}"
             raise InputError(f"{self.flow.max_steps} steps only reached {reached}: {_LONGER}")
-        # A step is accepted when the root mean square of error/(atol + rtol|y|) is below one.
-        largest = max(np.abs(y).max(), np.abs(self.y).max())
-        error = math.sqrt(y.size) * (self.flow.atol + self.flow.rtol * largest)
-        after = self.state()
         if self.flow.dense:
             self.pieces.append(self.inner.dense_output())
+        if recorder.ledgers:
+            self._widen(recorder, y)
+
+    def _widen(self, recorder: Recorder, y: np.ndarray) -> None:
+        """Let the ledgers see how far a step may err: the root mean square of error/(atol + rtol|y|) is below one."""
+        largest = max(np.abs(y).max(), np.abs(self.y).max())
+        error = math.sqrt(y.size) * (self.flow.atol + self.flow.rtol * largest)
+        before, after = self._state(y), self.state()
         for ledger in recorder.ledgers:
-            ledger.widen(before, after, before.norms().map(lambda n: 0 * n + error))
+            ledger.widen(self.system.full(before), self.system.full(after), self.system.spread(after, error))
 
     def _remember_pace(self) -> None:
         """Keep the step size; the last step before a moment is cut short and says little."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from linfa.errors import DivergenceError
 from linfa.laws.ledger import Ledger
 from linfa.rules.interface import State
-from linfa.systems.full import Full
+from linfa.systems.interface import AbstractSystem
 from linfa.task import Task
 
 
+@runtime_checkable
 class Recorder(Protocol):
     """Where a solver reports to."""
 
@@ -55,7 +56,7 @@ class AbstractSolver(ABC):
         """Return how many moments will be saved, at most."""
 
     @abstractmethod
-    def run(self, system: Full, task: Task, recorder: Recorder) -> Outcome:
+    def run(self, system: AbstractSystem, task: Task, recorder: Recorder) -> Outcome:
         """Let time pass from the system's start; report to the recorder.
 
         Raises:
@@ -72,7 +73,8 @@ def save_steps(steps: int, saves: int) -> np.ndarray:
     return np.unique(np.round(np.linspace(0, steps, min(saves, steps) + 1)).astype(int))
 
 
-def diverged(layer: int | None, when: str, advice: str) -> DivergenceError:
-    """Return the error for weights that are no longer finite."""
-    where = f"W_{layer}" if layer else "the output"
+def diverged(system: AbstractSystem, state: State, when: str, advice: str) -> DivergenceError:
+    """Return the error for a state, or an output, that is no longer finite."""
+    number = system.finite(state)
+    where = list(system.parts(state))[number - 1] if number else "the output"
     return DivergenceError(f"the run diverged: {where} is no longer finite {when}; {advice}")

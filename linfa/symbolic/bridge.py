@@ -6,10 +6,11 @@ one. Both are meant for exploring: built-in rules and laws say the same and run 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import sympy
@@ -25,8 +26,10 @@ from linfa.rules.interface import AbstractLayerwise, AbstractRule, State, check_
 from linfa.rules.kolen_pollack import KolenPollack
 from linfa.rules.potential import Potential as NumericPotential
 from linfa.symbolic.alphabet import B, W
+from linfa.symbolic.derivation import Derivation, substitute
 from linfa.symbolic.dual import Array
 from linfa.symbolic.finder import find
+from linfa.symbolic.increments import velocity_letter
 from linfa.symbolic.laws import Law
 from linfa.symbolic.letters import LAYER
 from linfa.symbolic.numeric import evaluate
@@ -43,6 +46,9 @@ BUILT_IN: dict[type[AbstractRule], Rule] = {
     KolenPollack: KOLEN_POLLACK,
 }
 """The words of the built-in rules."""
+
+Key: TypeAlias = tuple[str, str]
+"""A letter by name and index, ("W", "2")."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +138,8 @@ class FoundLaw(AbstractLaw):
                 "a potential belongs to the rule whose feedback it is the gradient of: FoundLaw(found, rule)"
             )
         self.found = found
-        self._by_layer: dict[int, Law] = {}
+        self._by_layer: dict[tuple[str, int], Law] = {}
+        self._families = {"quantity": found} | _account(found) if isinstance(found, Law) else {}
         self.words = found.rule if isinstance(found, Law) else rule
         self.name, self.statement, self.latex = name, found.statement, found.latex  # type: ignore[misc]
 
@@ -140,7 +147,8 @@ class FoundLaw(AbstractLaw):
         """Raise NoLawError unless a rule is the one that the law was found for."""
         words = rule.words if isinstance(rule, WordRule) else BUILT_IN.get(type(rule))
         if words is not self.words:
-            raise NoLawError(f"this law was found for {self.words.name if self.words else '?'}, not for {rule.name}")
+            came = rule.words.name if isinstance(rule, WordRule) else rule.name
+            raise NoLawError(f"this law was found for {self.words.name if self.words else '?'}, not for {came}")
 
     def quantity(self, rule: AbstractRule, state: State) -> Layers:
         """Return the value of the quantity for l = 1 … L−1."""
@@ -148,13 +156,13 @@ class FoundLaw(AbstractLaw):
         if isinstance(self.found, Potential):
             layers = range(1, len(weights))
             return tuple(self.found.evaluate(weights, feedback, l, parameters) for l in layers)
-        laws = (self._at(self.found, l) for l in range(1, len(weights)))
+        laws = (self._at("quantity", l) for l in range(1, len(weights)))
         return tuple(np.asarray(law.evaluate(weights, feedback, parameters), dtype=float) for law in laws)
 
-    def _at(self, family: Law, layer: int) -> Law:
-        if layer not in self._by_layer:
-            self._by_layer[layer] = family.at(layer)
-        return self._by_layer[layer]
+    def _at(self, family: str, layer: int) -> Law:
+        if (family, layer) not in self._by_layer:
+            self._by_layer[family, layer] = self._families[family].at(layer)
+        return self._by_layer[family, layer]
 
     def sides(self, rule: AbstractRule, state: State) -> tuple[Layers, Layers]:
         """Return the quantity, and zero: a found law does not say what is traded against what."""
@@ -162,17 +170,18 @@ class FoundLaw(AbstractLaw):
         return Q, tuple(0 * q for q in Q)
 
     def differential(self, rule: AbstractRule, state: State, u: State) -> Layers:
-        """Return dQ(s)[u]: from the feedback for a potential; for a polynomial from its values at s ± u, s ± 2u.
-
-        (8(Q(s+u) − Q(s−u)) − (Q(s+2u) − Q(s−2u)))/12 is the derivative exactly up to degree 4.
-        """
+        """Return dQ(s)[u]: from the feedback for a potential, as a word for a polynomial."""
         if isinstance(self.found, Potential):
             return self._along_feedback(rule, state, u)
-        if max(len(m) for m, _ in self.found.quantity.terms) > 4:
-            raise InputError("differentials of found laws are exact up to degree 4; this law has a longer product")
-        Q: Callable[[float], Layers] = lambda t: self.quantity(rule, state.plus(t, u))  # noqa: E731 — the curve t ↦ Q
-        values = zip(Q(1), Q(-1), Q(2), Q(-2), strict=True)
-        return tuple((8 * (a - b) - (c - d)) / 12 for a, b, c, d in values)
+        return self._along("differential", rule, state, u)
+
+    def _along(self, family: str, rule: AbstractRule, state: State, u: State) -> Layers:
+        """Return the value of a word in the letters of a state and of a step."""
+        feedback, parameters = _feedback(rule, state), _parameters(rule)
+        moved = u if isinstance(rule, KolenPollack) else State(u.weights)
+        steps = {velocity_letter(w): v for w, v in _values(moved.weights, moved.learnt).items()}
+        laws = (self._at(family, l) for l in range(1, len(state.weights)))
+        return tuple(np.asarray(law.evaluate(state.weights, feedback, parameters, steps), dtype=float) for law in laws)
 
     def _along_feedback(self, rule: AbstractRule, state: State, u: State) -> Layers:
         assert isinstance(rule, WordRule)
@@ -186,25 +195,78 @@ class FoundLaw(AbstractLaw):
         return tuple(layers)
 
     def defect(self, rule: AbstractRule, state: State, u: State) -> Layers:
-        """Return Q(s + u) − Q(s) − dQ(s)[u]."""
+        """Return Q(s + u) − Q(s) − dQ(s)[u]: as a word for a polynomial, by subtraction for a potential."""
+        if isinstance(self.found, Law):
+            linear = not self._families["defect"].quantity.terms
+            return tuple(0 * q for q in self.quantity(rule, state)) if linear else self._along("defect", rule, state, u)
         after, before = self.quantity(rule, state.plus(1.0, u)), self.quantity(rule, state)
         first = self.differential(rule, state, u)
         return tuple(a - b - d for a, b, d in zip(after, before, first, strict=True))
 
     def sensitivity(self, rule: AbstractRule, state: State, sizes: State) -> Layers:
-        """Return 4(‖W_l‖ + ‖W_{l+1}‖ + ‖B_{l+1}‖)(a_l + a_{l+1})(1 + ‖W_{l+1}‖)², enough up to degree 4."""
+        """Return Σ |c| a ‖…‖ over the terms of Q, a letter in each moved by its size a, the others at their norms.
+
+        For a potential, 4(‖W_l‖ + ‖W_{l+1}‖ + ‖B_{l+1}‖)(a_l + a_{l+1})(1 + ‖W_{l+1}‖)², enough up to degree 4.
+        """
+        if isinstance(self.found, Law):
+            return self._magnitudes(rule, state, sizes)
         W, a = [norm(w) for w in state.weights], sizes.weights
         B_norms = [norm(b) for b in _stand_ins(rule, state)]
         pairs = zip(W, W[1:], B_norms, a, a[1:], strict=False)
         return tuple(4 * (w + v + b) * (x + y) * (1 + v) ** 2 for w, v, b, x, y in pairs)
 
     def terms(self, rule: AbstractRule, state: State) -> Layers:
-        """Return the largest of ‖W_l‖² + 2‖B_{l+1}‖‖W_{l+1}‖ and |Q|."""
+        """Return Σ |c| ‖…‖ over the terms of Q; for a potential the largest of ‖W_l‖² + 2‖B_{l+1}‖‖W_{l+1}‖ and |Q|."""
+        if isinstance(self.found, Law):
+            return self._magnitudes(rule, state, None)
         Q = self.quantity(rule, state)
         parts = zip(state.weights, state.weights[1:], _stand_ins(rule, state), Q, strict=False)
         return tuple(
             np.maximum(norm(w) ** 2 + 2 * norm(b) * norm(v), np.max(np.abs(q), initial=0.0)) for w, v, b, q in parts
         )
+
+    def _magnitudes(self, rule: AbstractRule, state: State, sizes: State | None) -> Layers:
+        norms, parameters = _norms(rule, state), _parameters(rule)
+        moved = None if sizes is None else sizes if isinstance(rule, KolenPollack) else State(sizes.weights)
+        steps = None if moved is None else _by_key(moved.weights, moved.learnt)
+        laws = (self._at("quantity", l) for l in range(1, len(state.weights)))
+        return tuple(np.float64(_magnitude(law, norms, steps, parameters)) for law in laws)
+
+    def __repr__(self) -> str:
+        return f"FoundLaw({self.statement})"
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, FoundLaw) and (self.found, self.words, self.name) == (
+            other.found,
+            other.words,
+            other.name,
+        )
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.name, self.statement))
+
+
+def _account(found: Law) -> dict[str, Law]:
+    """Return dQ(s)[u] and the defect D(s, u), in the letters of the state and (momentum's letters) those of a step."""
+    Q: Any = found.quantity  # a word or a sum of traces, as its differential and its defect then are
+    moving = {w: velocity_letter(w) for w in found.flow.velocity}
+    first = Derivation(moving)(Q)
+    defect = substitute(Q, {w: w + step for w, step in moving.items()}) - Q - first
+    return {"differential": Law(first, found.flow), "defect": Law(defect, found.flow)}
+
+
+def _magnitude(
+    law: Law, norms: Mapping[Key, float], steps: Mapping[Key, float] | None, parameters: Mapping[sympy.Symbol, float]
+) -> float:
+    """Return Σ |c|‖A‖…‖Z‖ over the terms c A…Z; with steps, the moving letters of each replaced by theirs in turn."""
+    total = 0.0
+    for monomial, coefficient in law.quantity.terms:
+        keys = [a.key for a, _ in monomial]
+        plain = [norms[key] for key in keys]
+        turns = [(i, steps[key]) for i, key in enumerate(keys) if key in steps] if steps is not None else []
+        products = [plain] if steps is None else [[*plain[:i], step, *plain[i + 1 :]] for i, step in turns]
+        total += abs(float(coefficient.subs(parameters))) * sum(map(math.prod, products))
+    return total
 
 
 @lru_cache(maxsize=256)
@@ -236,6 +298,22 @@ def _feedback(rule: AbstractRule, state: State) -> tuple[Array, ...]:
     if isinstance(rule, KolenPollack):
         return state.learnt
     return tuple(getattr(rule, "matrices", ()))
+
+
+def _by_key(weights: Sequence[Array], matrices: Sequence[Array]) -> dict[Key, float]:
+    return {w.letters()[0].key: float(a) for w, a in _values(weights, matrices).items()}
+
+
+def _norms(rule: AbstractRule, state: State) -> dict[Key, float]:
+    """Return ‖A‖_F of every letter of a law; for P_l, α_l and β_l, which have orthonormal rows or columns, a bound."""
+    sizes = _by_key([norm(w) for w in state.weights], [norm(b) for b in _feedback(rule, state)])
+    direct = {("F", str(l)): float(norm(F)) for l, F in enumerate(_feedback(rule, state), 1)}
+    bounds = {
+        (name, str(l)): math.sqrt(W_l.shape[0] + (0 if name == "P" else W_next.shape[0]))
+        for l, (W_l, W_next) in enumerate(zip(state.weights, state.weights[1:], strict=False), 1)
+        for name in "Pαβ"
+    }
+    return sizes | direct | bounds
 
 
 def _parameters(rule: AbstractRule) -> Mapping[sympy.Symbol, float]:

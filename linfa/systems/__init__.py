@@ -1,5 +1,8 @@
 """What evolves."""
 
 from linfa.systems.full import Full
+from linfa.systems.interface import AbstractSystem
+from linfa.systems.reduction import Reduction
+from linfa.systems.width_free import WidthFree
 
-__all__ = ["Full"]
+__all__ = ["AbstractSystem", "Full", "Reduction", "WidthFree"]

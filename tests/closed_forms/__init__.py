@@ -1,0 +1,1 @@
+"""The exact solutions, each beside its slow twin."""

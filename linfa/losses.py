@@ -28,6 +28,10 @@ class AbstractLoss(ABC):
         """Return −∂ℓ/∂f, shape (..., N, p)."""
 
     @abstractmethod
+    def check(self, targets: np.ndarray) -> None:
+        """Raise InputError where targets are not such as the loss is made for."""
+
+    @abstractmethod
     def encode(self, labels: np.ndarray, classes: int) -> np.ndarray:
         """Return the targets (N, p) that stand for integer labels in 0 … classes − 1."""
 
@@ -55,6 +59,12 @@ def signs(labels: np.ndarray, classes: int) -> np.ndarray:
     return hot[:, 1:] if classes == 2 else hot
 
 
+def _check_signs(targets: np.ndarray, name: str) -> None:
+    wrong = int(np.sum(np.abs(targets) != 1))
+    if wrong:
+        raise InputError(f"the {name} loss takes targets ±1; {wrong} of {targets.size} are something else")
+
+
 @dataclass(frozen=True)
 class Squared(AbstractLoss):
     """ℓ = ½‖y − f‖², with signal y − f.
@@ -70,6 +80,9 @@ class Squared(AbstractLoss):
     def signal(self, outputs: Array, targets: Array) -> Array:
         """Return y − f."""
         return targets - outputs
+
+    def check(self, targets: np.ndarray) -> None:
+        """Accept all targets."""
 
     def encode(self, labels: np.ndarray, classes: int) -> np.ndarray:
         """Return one-hot targets."""
@@ -98,6 +111,11 @@ class SoftmaxCrossEntropy(AbstractLoss):
         softmax = weight / xp.sum(weight, axis=-1, keepdims=True)
         return targets - xp.sum(targets, axis=-1, keepdims=True) * softmax
 
+    def check(self, targets: np.ndarray) -> None:
+        """Raise InputError unless targets are ≥ 0, as weights of classes are."""
+        if np.any(targets < 0):
+            raise InputError(f"softmax cross-entropy takes targets ≥ 0; the least here is {targets.min():g}")
+
     def encode(self, labels: np.ndarray, classes: int) -> np.ndarray:
         """Return one-hot targets."""
         return one_hot(labels, classes)
@@ -122,6 +140,10 @@ class Logistic(AbstractLoss):
         xp = array_namespace(outputs)
         return targets * (1 - xp.tanh(targets * outputs / 2)) / 2
 
+    def check(self, targets: np.ndarray) -> None:
+        """Raise InputError unless targets are ±1."""
+        _check_signs(targets, "logistic")
+
     def encode(self, labels: np.ndarray, classes: int) -> np.ndarray:
         """Return targets ±1."""
         return signs(labels, classes)
@@ -143,6 +165,10 @@ class Exponential(AbstractLoss):
     def signal(self, outputs: Array, targets: Array) -> Array:
         """Return y e^{−yf}."""
         return targets * array_namespace(outputs).exp(-targets * outputs)
+
+    def check(self, targets: np.ndarray) -> None:
+        """Raise InputError unless targets are ±1."""
+        _check_signs(targets, "exponential")
 
     def encode(self, labels: np.ndarray, classes: int) -> np.ndarray:
         """Return targets ±1."""

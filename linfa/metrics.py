@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 from jaxtyping import Float
+from scipy.linalg import subspace_angles
 
 from linfa.arrays import Array, cosine, to_numpy
 from linfa.errors import InputError
@@ -78,8 +79,6 @@ def principal_angles(A: Float[Any, "n a"], B: Float[Any, "n b"]) -> Float[np.nda
     >>> principal_angles(np.eye(3)[:, :1], np.eye(3)[:, 1:2]) / np.pi
     array([0.5])
     """
-    from scipy.linalg import subspace_angles
-
     return np.asarray(subspace_angles(to_numpy(A), to_numpy(B)))
 
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from linfa.arrays import to_numpy
 from linfa.errors import InputError
 from linfa.laws.interface import AbstractLaw
-from linfa.laws.ledger import Ledger
+from linfa.laws.ledger import Entry, Ledger
 from linfa.provenance import describe
 from linfa.rules.interface import State
 from linfa.solvers.interface import AbstractSolver, Outcome
@@ -77,8 +77,10 @@ def solve(
             f"keeping {solver.moments()} states of {numbers:,} numbers takes {needed / 2**30:.1f} GiB: "
             "lower the solver's saves, or solve with states=False and name what you need in laws or observe"
         )
+    laws, observe = tuple(laws), dict(observe or {})
+    _check_names(system, laws, observe)
     with tqdm(total=100, disable=not progress, desc=system.rule.name, unit="%", leave=False) as bar:
-        seen = _Seen(system, task, tuple(laws), dict(observe or {}), states, bar)
+        seen = _Seen(system, task, laws, observe, states, bar)
         outcome = solver.run(system, task, seen)
     attrs = {
         "status": outcome.status,
@@ -94,6 +96,19 @@ def solve(
         ),
     }
     return Trajectory(seen.dataset(attrs), system.rule, outcome.pieces, seen.system.full)
+
+
+def _check_names(system: AbstractSystem, laws: tuple[AbstractLaw, ...], observe: Mapping[str, Observable]) -> None:
+    """Raise InputError, before anything runs, where two records would have one name."""
+    names = [law.name for law in laws]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"each law is watched once; {', '.join(twice)} came twice")
+    taken = {"time", "step", "layer", "hidden", "feedback_layer", "loss", "weight_alignment", "update_alignment"}
+    taken |= {"layer_law", *system.parts(system.start()), *(f"{n}_{part}" for n in names for part in Entry._fields)}
+    clash = sorted(taken & set(observe))
+    if clash:
+        raise InputError(f"observables need names of their own; {', '.join(clash)} is recorded already: rename it")
 
 
 class _Seen:
@@ -128,6 +143,8 @@ class _Seen:
         self._label(system.alignments(state, batch, step))
         for name, function in self.observe.items():
             value = np.asarray(function(system.lift(state)))
+            if not np.all(np.isfinite(value)):
+                raise InputError(f"observables must be finite; {name} gave {value} at step {step}")
             self._put(name, tuple(f"{name}_{axis}" for axis in range(value.ndim)), value)
         for ledger in self.ledgers:
             for part, values in ledger.read(system.full(state))._asdict().items():

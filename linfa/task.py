@@ -101,6 +101,7 @@ class Task:
     def __post_init__(self) -> None:
         if self.moments is None:
             _check_samples(self.inputs, self.targets)
+            self.loss.check(np.asarray(self.targets))
         else:
             _check_moments(self.inputs, *self.moments, self.loss)
 
@@ -221,9 +222,8 @@ class Task:
 
     def whitened(self) -> Task:
         """Return the task with inputs Σ_xx^{−1/2} x, so that Σ_xx is the projector on the span of the data."""
-        values, basis = np.linalg.eigh(self.second)
-        kept = values > values[-1] * len(values) * np.finfo(float).eps
-        root = (basis[:, kept] / np.sqrt(values[kept])) @ basis[:, kept].T
+        values, Q = self.spectrum
+        root = (Q / np.sqrt(values)) @ Q.T
         test = None if self.test is None else _transformed(self.test, root, None)
         return _transformed(self, root, test)
 
@@ -262,6 +262,24 @@ class Task:
         return self._moments[2]
 
     @cached_property
+    def spectrum(self) -> tuple[np.ndarray, np.ndarray]:
+        """The eigenvalues of Σ_xx above its rounding, increasing, and their eigenvectors as columns."""
+        values, basis = np.linalg.eigh(self.second)
+        kept = values > values[-1] * len(values) * np.finfo(float).eps * 8
+        return values[kept], basis[:, kept]
+
+    @cached_property
+    def optimum(self) -> np.ndarray:
+        """X* = Σ_yx Σ_xx⁺, the best linear map under the squared loss, shape (p, n_0)."""
+        values, Q = self.spectrum
+        return np.asarray(self.cross @ (Q / values) @ Q.T)
+
+    @cached_property
+    def least_loss(self) -> float:
+        """L* = ½ tr (Σ_yy − X* Σ_xx X*ᵀ), the least squared loss of any linear map; rounding below zero is zero."""
+        return max(float(np.trace(self.target_second - self.optimum @ self.second @ self.optimum.T)) / 2, 0.0)
+
+    @cached_property
     def _description(self) -> dict[str, Any]:
         fields = ("inputs", "targets", "loss", "moments", "test", "origin")
         return {"type": "Task", **{name: describe(getattr(self, name)) for name in fields}}
@@ -278,12 +296,10 @@ class Task:
         """
         if not isinstance(self.loss, Squared) or (self.inputs is not None and len(self.inputs) <= self.n_in):
             return self.samples(reference)
-        X_star = self.cross @ np.linalg.pinv(self.second, hermitian=True)
-        floor = max(float(np.trace(self.target_second - X_star @ self.second @ X_star.T)) / 2, 0.0)
         identity, xx, xy, optimum = (
-            like(part, reference) for part in (np.eye(self.n_in), self.second, self.cross.T, X_star.T)
+            like(part, reference) for part in (np.eye(self.n_in), self.second, self.cross.T, self.optimum.T)
         )
-        return MomentBatch(identity, xx, xy, optimum, floor)
+        return MomentBatch(identity, xx, xy, optimum, self.least_loss)
 
     def samples(self, reference: Array) -> Batch:
         """Return all samples as one batch, in the namespace, dtype and on the device of `reference`.
@@ -329,10 +345,17 @@ def _check_moments(inputs: Any, xx: np.ndarray, yx: np.ndarray, yy: np.ndarray, 
         raise InputError(
             f"moments need shapes Σ_xx (n_0, n_0), Σ_yx (p, n_0), Σ_yy (p, p); got {xx.shape}, {yx.shape}, {yy.shape}"
         )
-    # Σ_xx must be one: symmetric and without negative directions, up to the rounding of its own entries.
-    slack = n * np.finfo(float).eps * max(float(np.abs(xx).max()), np.finfo(float).tiny)
-    if np.abs(xx - xx.T).max() > slack or np.linalg.eigvalsh(xx)[0] < -n * slack:
-        raise InputError("Σ_xx = E[x xᵀ] must be symmetric with eigenvalues ≥ 0; this matrix is not")
+    # Together they must be the second moments of some (x, y): symmetric and without negative directions up to rounding,
+    # in units in which neither x nor y is larger.
+    units = [1 / np.sqrt(top) if (top := np.abs(np.diag(S)).max()) > 0 else 1.0 for S in (xx, yy)]
+    scale = np.repeat(units, (n, p))
+    joint = np.block([[xx, yx.T], [yx, yy]]) * scale * scale[:, None]
+    slack = 32 * (n + p) * np.finfo(float).eps
+    if np.abs(joint - joint.T).max() > slack or np.linalg.eigvalsh((joint + joint.T) / 2)[0] < -(n + p) * slack:
+        raise InputError(
+            "Σ_xx, Σ_yx, Σ_yy must be second moments of one (x, y): [[Σ_xx, Σ_yxᵀ], [Σ_yx, Σ_yy]] symmetric with "
+            "eigenvalues ≥ 0; these are not"
+        )
 
 
 def _select(images: Array, labels: Array, classes: Sequence[int] | None) -> tuple[np.ndarray, np.ndarray, list[int]]:

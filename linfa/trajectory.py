@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -192,8 +193,6 @@ def content_digest(dataset: xr.Dataset) -> str:
     """Return the SHA-256 over names, dimensions and values of a labelled result, attributes included."""
     parts = {str(n): [list(map(str, v.dims)), array_digest(v.values)] for n, v in sorted(dataset.variables.items())}
     attributes = {k: str(v) for k, v in sorted(dataset.attrs.items()) if k != "content"}
-    import hashlib
-
     return hashlib.sha256(json.dumps([parts, attributes], sort_keys=True).encode()).hexdigest()
 
 

@@ -349,7 +349,7 @@ def test_the_rank_test_sees_a_spurious_stationary_point_wherever_there_is_one(n1
     if margin <= 0:  # an error that no layer hears, W = 0: the velocity of W_1 vanishes with E ≠ 0
         M = rule.paths(state)[0]
         silent = np.linalg.svd(M)[2][-1]
-        task = linfa.Task.from_moments(np.eye(3), np.outer(silent, np.ones(3)), np.eye(p))
+        task = linfa.Task.from_moments(np.eye(3), np.outer(silent, np.ones(3)), 3 * np.eye(p))
         zero = linfa.State(linfa.Weights.zero(net.widths).matrices)
         assert np.linalg.norm(velocity(net, rule, task, zero).norms().weights) < 1e-12
         assert np.linalg.norm(task.cross) > 1
@@ -850,12 +850,12 @@ def test_moments_must_be_moments_to_the_last_bit():
     rule = linfa.FeedbackAlignment((np.eye(2),))
     flat = np.array([[1.0, 0.0], [0.0, 0.0]])
     inside, outside = np.array([[1.0, 0.0], [2.0, 0.0]]), np.array([[1.0, 5e-324], [2.0, 0.0]])
-    assert cond.certify(net, rule, linfa.Task.from_moments(flat, inside, np.eye(2))).guaranteed
-    assert "range(Σ_xx)" in reasons(net, rule, linfa.Task.from_moments(flat, outside, np.eye(2)))
+    assert cond.certify(net, rule, linfa.Task.from_moments(flat, inside, 6 * np.eye(2))).guaranteed
+    assert "range(Σ_xx)" in reasons(net, rule, linfa.Task.from_moments(flat, outside, 6 * np.eye(2)))
     negative = np.diag([1.0, -1e-18])
-    assert "Σ_xx ⪰ 0" in reasons(net, rule, linfa.Task.from_moments(negative, inside, np.eye(2)))
+    assert "Σ_xx ⪰ 0" in reasons(net, rule, linfa.Task.from_moments(negative, inside, 6 * np.eye(2)))
     skew = np.array([[1.0, EPS / 4], [0.0, 1.0]])
-    assert "exactly symmetric" in reasons(net, rule, linfa.Task.from_moments(skew, inside, np.eye(2)))
+    assert "exactly symmetric" in reasons(net, rule, linfa.Task.from_moments(skew, inside, 6 * np.eye(2)))
     # Samples are a distribution, whatever rounding does to their moments.
     samples = linfa.Task.from_samples(np.array([[0.1, 0.3], [0.2, 0.6]]), np.eye(2))
     assert cond.certify(net, rule, samples).guaranteed

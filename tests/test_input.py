@@ -60,7 +60,7 @@ MISTAKES = {
     ),
     "moments that are none": (
         lambda: linfa.Task.from_moments(-np.eye(2), np.eye(2), np.eye(2)),
-        "symmetric with eigenvalues ≥ 0; this matrix is not",
+        "symmetric with eigenvalues ≥ 0; these are not",
     ),
     "moments that are not symmetric": (
         lambda: linfa.Task.from_moments(np.array([[1.0, 0.5], [0.0, 1.0]]), np.eye(2), np.eye(2)),
@@ -139,11 +139,23 @@ MISTAKES = {
     # time
     "a step size of zero": (lambda: linfa.Descent(0.0, 5), "learning rate must be finite and > 0; got 0"),
     "a nan step size": (lambda: linfa.Descent(np.nan, 5), "learning rate must be finite and > 0; got nan"),
-    "no steps": (lambda: linfa.Descent(0.1, 0), "steps and saves must be ≥ 1; got 0 and 100"),
-    "no saves": (lambda: linfa.Descent(0.1, 5, saves=0), "steps and saves must be ≥ 1; got 5 and 0"),
+    "no steps": (lambda: linfa.Descent(0.1, 0), "steps and saves must be whole numbers ≥ 1; got 0 and 100"),
+    "no saves": (lambda: linfa.Descent(0.1, 5, saves=0), "steps and saves must be whole numbers ≥ 1; got 5 and 0"),
+    "half a step": (lambda: linfa.Descent(0.1, 2.5), "whole numbers ≥ 1; got 2.5"),
+    "a word for a rate": (lambda: linfa.Descent("fast", 5), "a number or a schedule; got 'fast'"),
+    "a cosine over no steps": (lambda: linfa.Cosine(1.0, 0), "at least one step; got 0"),
+    "a milestone before the start": (lambda: linfa.StepDecay(1.0, (-1,)), "step numbers ≥ 0; got"),
+    "targets that are no signs": (
+        lambda: linfa.Task.from_samples(np.eye(2), np.array([[0.0], [1.0]]), linfa.Logistic()),
+        "targets ±1; 1 of 2 are something else",
+    ),
+    "moments of nothing": (
+        lambda: linfa.Task.from_moments([[1.0]], [[2.0]], [[1.0]]),
+        "second moments of one",
+    ),
     "momentum of one": (lambda: linfa.Descent(0.1, 5, momentum=1.0), "0 ≤ μ < 1; got 1"),
     "negative decay": (lambda: linfa.Descent(0.1, 5, decay=-1.0), "decay must be finite and ≥ 0; got -1"),
-    "an empty batch": (lambda: linfa.Descent(0.1, 5, batch=0), "at least one sample; got 0"),
+    "an empty batch": (lambda: linfa.Descent(0.1, 5, batch=0), "whole number ≥ 1 of samples; got 0"),
     "no time": (lambda: linfa.Flow(0.0), "end of time must be finite and > 0; got t = 0"),
     "for ever": (lambda: linfa.Flow(np.inf), "end of time must be finite and > 0; got t = inf"),
     "too fine a tolerance": (lambda: linfa.Flow(1.0, rtol=1e-16), "rtol ≥ 1e-13 and atol ≥ 0; got 1e-16"),
@@ -275,3 +287,20 @@ def test_annotated_shapes_are_checked_while_tests_run():
     jaxtyping.config.update("jaxtyping_disable", False)
     with pytest.raises(jaxtyping.TypeCheckError, match="principal_angles"):
         linfa.metrics.principal_angles(np.ones((3, 1)), np.ones((4, 1)))
+
+
+def test_names_of_observables_and_laws_are_checked_before_anything_runs():
+    net, task = linfa.Weights.standard((3, 4, 2), rng=0), linfa.Task.teacher(3, 2, rng=1)
+    system, steps = linfa.Full(net, linfa.Backprop()), linfa.Descent(0.1, 2)
+    with pytest.raises(linfa.InputError, match="loss is recorded already"):
+        linfa.solve(system, task, steps, observe={"loss": lambda weights: 0.0})
+    with pytest.raises(linfa.InputError, match="neuron came twice"):
+        linfa.solve(system, task, steps, laws=[linfa.laws.NeuronLaw(), linfa.laws.NeuronLaw()])
+
+
+def test_an_observable_that_is_not_finite_is_named():
+    net, task = linfa.Weights.standard((3, 4, 2), rng=0), linfa.Task.teacher(3, 2, rng=1)
+    with pytest.raises(linfa.InputError, match="gap gave nan"):
+        linfa.solve(
+            linfa.Full(net, linfa.Backprop()), task, linfa.Descent(0.1, 2), observe={"gap": lambda weights: np.nan}
+        )

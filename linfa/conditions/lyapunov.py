@@ -112,5 +112,5 @@ def _squared(task: Task | None) -> Task:
 
 def _optimum(task: Task) -> tuple[np.ndarray, np.ndarray]:
     """Return the least residual covariance Σ_yy − X*Σ_xxX*ᵀ, and X* = Σ_yxΣ_xx⁺."""
-    X_star = task.cross @ np.linalg.pinv(task.second, hermitian=True)
+    X_star = task.optimum
     return task.target_second - X_star @ task.second @ X_star.T, X_star

@@ -6,7 +6,10 @@ With U_l = M_l E X_{l−1}ᵀ and M_l fixed (feedback alignment, direct feedback
 * where M_lᵀα = M_{l+1}ᵀβ the two layers hear the same error, and αᵀW_lW_lᵀα' − βᵀW_{l+1}α' − αᵀW_{l+1}ᵀβ' is
   conserved for any two such pairs.
 
-Together they are all the laws there are (theory/completeness).
+Together they are all the laws there are where every hidden layer is at least as wide as the output and the feedback is
+generic; for narrower nets that is certified for a table of widths (theory/completeness). With two layers they are all
+if and only if rank B_2 = p or rank [B_2ᵀ, W_1] = n_1 (theory/completeness_two_layers): read-out only has more laws,
+those of a learner whose W_1 stands still.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from linfa.arrays import Array, like, norm, sym, to_numpy
 from linfa.errors import NoLawError
@@ -43,11 +46,15 @@ _CACHE = 16
 
 
 class _ByRule:
-    """The key of the cache: a rule, with the state that lends shapes, dtype and device left out of the comparison."""
+    """The key of the cache: a rule, and the kind of arrays that it is asked for.
+
+    A fixed path reads of a state only its output width, dtype and device; an empty read-out lends these.
+    """
 
     def __init__(self, rule: AbstractRule, state: State) -> None:
-        self.rule, self.state = rule, state
-        self.key = (id(rule), tuple(tuple(W.shape[-2:]) for W in state.weights), str(state.weights[0].dtype))
+        last = state.weights[-1]
+        self.rule, self.state = rule, State((last[..., :0],))
+        self.key = (id(rule), tuple(last.shape[:-1]), type(last), str(last.dtype), str(device(last)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _ByRule) and self.key == other.key and self.rule is other.rule

@@ -60,10 +60,10 @@ class Descent(AbstractSolver):
 
     def __post_init__(self) -> None:
         as_schedule(self.learning_rate)
-        if self.steps < 1 or self.saves < 1:
-            raise InputError(f"steps and saves must be ≥ 1; got {self.steps} and {self.saves}")
-        if self.batch is not None and self.batch < 1:
-            raise InputError(f"a batch holds at least one sample; got {self.batch}")
+        if not (_whole(self.steps) and _whole(self.saves)):
+            raise InputError(f"steps and saves must be whole numbers ≥ 1; got {self.steps} and {self.saves}")
+        if self.batch is not None and not _whole(self.batch):
+            raise InputError(f"a batch holds a whole number ≥ 1 of samples; got {self.batch}")
         if not 0 <= self.momentum < 1:
             raise InputError(f"momentum must satisfy 0 ≤ μ < 1; got {self.momentum}")
         if not (math.isfinite(self.decay) and self.decay >= 0):
@@ -122,6 +122,10 @@ class Descent(AbstractSolver):
         unit = float(array_namespace(s.weights[0]).finfo(s.weights[0].dtype).eps) * terms
         for ledger in ledgers:
             ledger.step(before, after, eta, drive, sizes, unit)
+
+
+def _whole(number: object) -> bool:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool) and bool(number >= 1)
 
 
 _ADVICE = "the learning rate {eta:g} is too large for this start and task: lower it, or start smaller"

@@ -6,6 +6,8 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import numpy as np
+
 from linfa.errors import InputError
 
 
@@ -55,6 +57,8 @@ class StepDecay(AbstractSchedule):
     def __post_init__(self) -> None:
         _positive(self.rate)
         _positive(self.factor)
+        if any(not isinstance(m, int) or m < 0 for m in self.milestones):
+            raise InputError(f"milestones are step numbers ≥ 0; got {tuple(self.milestones)}")
 
     def __call__(self, step: int) -> float:
         """Return the rate after the milestones passed."""
@@ -74,6 +78,8 @@ class Cosine(AbstractSchedule):
 
     def __post_init__(self) -> None:
         _positive(self.rate)
+        if self.steps < 1:
+            raise InputError(f"a cosine schedule needs at least one step; got {self.steps}")
 
     def __call__(self, step: int) -> float:
         """Return the rate at a step; zero from step K on."""
@@ -82,4 +88,8 @@ class Cosine(AbstractSchedule):
 
 def as_schedule(rate: float | AbstractSchedule) -> AbstractSchedule:
     """Return the schedule itself, or the constant one."""
-    return rate if isinstance(rate, AbstractSchedule) else Constant(float(rate))
+    if isinstance(rate, AbstractSchedule):
+        return rate
+    if isinstance(rate, bool) or not isinstance(rate, int | float | np.integer | np.floating):
+        raise InputError(f"a learning rate is a number or a schedule; got {rate!r}")
+    return Constant(float(rate))

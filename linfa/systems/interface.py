@@ -100,7 +100,7 @@ class AbstractSystem(ABC):
 
     def finite(self, state: State) -> int | None:
         """Return the number (from 1) of the first part of a state that is not finite, or None."""
-        for number, part in enumerate(state.weights, 1):
+        for number, part in enumerate((*state.weights, *state.learnt), 1):
             xp = array_namespace(part)
             if not bool(xp.all(xp.isfinite(part))):
                 return number

@@ -3,6 +3,7 @@
 from linfa.systems.full import Full
 from linfa.systems.interface import AbstractSystem
 from linfa.systems.reduction import Reduction
+from linfa.systems.teacher_student import TeacherStudent
 from linfa.systems.width_free import WidthFree
 
-__all__ = ["AbstractSystem", "Full", "Reduction", "WidthFree"]
+__all__ = ["AbstractSystem", "Full", "Reduction", "TeacherStudent", "WidthFree"]

@@ -43,8 +43,9 @@ def main(
 
 
 def line(verdict: Verdict) -> str:
-    """Return name, status, time and statement on one line; and the reason where it failed."""
-    text = f"{verdict.claim.name:<28}{verdict.status.value:<11}{verdict.seconds:7.2f} s  {verdict.claim.statement}"
+    """Return name, status, what was checked, time and statement on one line; and the reason where it failed."""
+    how = f"{verdict.status.value:<11}{verdict.counted():<23}{verdict.seconds:7.2f} s"
+    text = f"{verdict.claim.name:<28}{how}  {verdict.claim.statement}"
     return f"{text}\n    {verdict.reason}" if verdict.reason else text
 
 
@@ -52,15 +53,17 @@ def derivation(verdict: Verdict) -> str:
     """Return the statement, the numbered steps, and how it ended."""
     head = [verdict.claim.name, verdict.claim.statement, verdict.claim.latex, ""]
     steps = [f"{i}. {step}" for i, step in enumerate(verdict.steps, 1)]
-    end = f"{verdict.status.value} in {verdict.seconds:.2f} s" + (f": {verdict.reason}" if verdict.reason else "")
+    end = f"{verdict.status.value}, {verdict.counted()}, in {verdict.seconds:.2f} s"
+    end += f": {verdict.reason}" if verdict.reason else ""
     return "\n".join([*head, *steps, "", end, ""])
 
 
 def summary(verdicts: list[Verdict]) -> str:
-    """Return how many claims there are of each status."""
+    """Return how many claims there are of each status, and how much of them was checked."""
     counts = {s.value: sum(v.status is s for v in verdicts) for s in Status}
     listed = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
-    return f"{len(verdicts)} claims in {sum(v.seconds for v in verdicts):.1f} s: {listed}"
+    steps = f"{sum(v.closed for v in verdicts)} steps closed, {sum(v.said for v in verdicts)} in words"
+    return f"{len(verdicts)} claims in {sum(v.seconds for v in verdicts):.1f} s: {listed}; {steps}"
 
 
 if __name__ == "__main__":

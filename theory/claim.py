@@ -2,7 +2,7 @@
 
 A derivation is a function that writes steps into a `Proof`. Steps that *close* are checked as they are written: a
 symbolic expression must vanish identically, an exact computation must come out, a counterexample must not vanish.
-Nothing is proved by being printed.
+Nothing is proved by being printed: a verdict counts the steps that were checked and the sentences that were not.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ class Status(StrEnum):
     """How sure a claim is."""
 
     PROVED = "proved"
-    """Every closing step is a symbolic zero: true for all sizes."""
+    """Every identity that the derivation rests on is a symbolic zero, for all sizes.
+
+    Limits and named lemmas (Barbalat's, say) are argued in words, and printed as such.
+    """
     CERTIFIED = "certified"
     """Some step is an exact computation, true for the sizes it names."""
     OPEN = "open"
@@ -42,10 +45,14 @@ class Proof:
 
     steps: list[str] = field(default_factory=list)
     status: Status = Status.PROVED
-    closing: int = 0
+    closed: int = 0
+    """How many steps were checked."""
+    said: int = 0
+    """How many sentences argue in words."""
 
     def say(self, text: str) -> None:
-        """Write a sentence that is not checked: a definition, a reason, a source."""
+        """Write a sentence that is not checked: a definition, a reason, a source, a limit."""
+        self.said += 1
         self.steps.append(text)
 
     def show(self, text: str, expression: Any) -> None:
@@ -110,7 +117,7 @@ class Proof:
         self.status = Status.OPEN
 
     def _close(self, text: str) -> None:
-        self.closing += 1
+        self.closed += 1
         self.steps.append(text)
 
 
@@ -146,11 +153,12 @@ class Claim:
         proof, began, reason = Proof(), time.perf_counter(), ""
         try:
             self.derive(proof)
-            if proof.closing == 0 and proof.status is not Status.OPEN:
+            if proof.closed == 0 and proof.status is not Status.OPEN:
                 raise NotClosedError("the derivation closes nothing")
         except NotClosedError as error:
             proof.status, reason = Status.FAILED, str(error)
-        return Verdict(self, proof.status, time.perf_counter() - began, tuple(proof.steps), reason)
+        seconds = time.perf_counter() - began
+        return Verdict(self, proof.status, seconds, tuple(proof.steps), proof.closed, proof.said, reason)
 
 
 @dataclass(frozen=True)
@@ -161,7 +169,13 @@ class Verdict:
     status: Status
     seconds: float
     steps: tuple[str, ...]
+    closed: int
+    said: int
     reason: str = ""
+
+    def counted(self) -> str:
+        """Return how many steps were checked and how many sentences were not: *17 closed, 6 in words*."""
+        return f"{self.closed} closed, {self.said} in words"
 
     def as_json(self) -> dict[str, Any]:
         """Return name, statement, status, seconds; and the reason where it failed."""

@@ -17,10 +17,8 @@ from linfa.symbolic import (
     E,
     M,
     Relation,
-    Scalar,
     Sigma,
     W,
-    Word,
     X,
     identity,
     inner,
@@ -32,17 +30,12 @@ from linfa.symbolic import (
     zero,
 )
 from theory.claim import Claim, Proof
+from theory.notation import half, square, target
 
 l, L = LAYER, DEPTH
 p, n_0 = width(L), width(0)
-half, quarter = sympy.Rational(1, 2), sympy.Rational(1, 4)
-Y, PHI = letter("Y", p, n_0), letter("Φ", p, n_0)
+Y, PHI = target(L), letter("Φ", p, n_0)
 RESIDUAL = Y - W(L) @ X(L - 1)
-
-
-def square(A: Word) -> Scalar:
-    """‖A‖²."""
-    return inner(A, A)
 
 
 def derive(proof: Proof) -> None:
@@ -192,11 +185,14 @@ def _convex(proof: Proof) -> None:
 def _tight(proof: Proof) -> None:
     v, u = letter("v", p, 1), letter("u", n_0, 1)
     unheard = (Relation(M(1) @ v, zero(width(1), 1)),)
+    nothing = substitute(RESIDUAL @ Sigma(), {X(L - 1): zero(width(L - 1), n_0)})
+    error = rewrite(nothing, (Relation(Y @ Sigma(), v @ u.T),))
+    proof.equal("Tight: the start W_1 = 0, where X_{L−1} = 0, with Σ_yx = YΣ = vuᵀ ≠ 0 has E = vuᵀ", error, v @ u.T)
     proof.vanishes(
-        "Tight: if M_1v = 0, v ≠ 0, the start W_1 = 0 with Σ_yx = vuᵀ never moves (claim stationary_points); U_1",
-        rewrite(M(1) @ v @ u.T, unheard),
+        "so that if M_1v = 0 nothing ever moves (claim stationary_points, with numbers); U_1",
+        rewrite(M(1) @ error, unheard),
     )
-    proof.fails("and E stays", v @ u.T)
+    proof.vanishes("and U_L = EX_{L−1}ᵀ", substitute(error @ X(L - 1).T, {X(L - 1): zero(width(L - 1), n_0)}))
     proof.say(
         "The path must be fixed: the first layer of backprop writes down ∫W_2ᵀ…W_LᵀE dt, from which Φ cannot be read, "
         "and indeed backprop stays at its saddle W = 0 (claim stationary_points)."

@@ -6,11 +6,11 @@ import sympy
 
 from linfa.symbolic import BACKPROP, FEEDBACK_ALIGNMENT, LAYER, B, Derivation, W, Word, substitute
 from theory.claim import Claim, Proof
+from theory.notation import half
 from theory.step_defect import C, balancedness
 from theory.units import U, e, master
 
 l = LAYER
-HALF = sympy.Rational(1, 2)
 μ, μ_above, η, d, d_above = sympy.symbols("μ_l μ_{l+1} η d_l d_{l+1}", positive=True)
 UPDATES = {part: FEEDBACK_ALIGNMENT.flow(l).velocity[part] for part in (W(l), W(l + 1))}
 LETTERS = {W(l): U(l), W(l + 1): U(l + 1)}
@@ -36,7 +36,7 @@ def derive(proof: Proof) -> None:
     flow = Derivation(decayed(UPDATES, μ, 2 * μ))
     proof.vanishes("dC_l/dt + 2μ_l C_l, so C_l(t) = e^{−2μ_l t} C_l(0)", flow(C(l)) + C(l) * (2 * μ))
     master_identity = (master(B(l + 1)),)
-    neuron = e.T @ C(l) @ e * HALF
+    neuron = e.T @ C(l) @ e * half
     units = Derivation(decayed(LETTERS, μ, 2 * μ), master_identity)
     proof.vanishes("Neurons with 1-homogeneous units: dQ/dt + 2μ_l Q, Q = ½(C_l)_kk", units(neuron) + neuron * (2 * μ))
 
@@ -48,7 +48,7 @@ def derive(proof: Proof) -> None:
     proof.equal(
         "and per neuron, Q ← d_l²(Q + ½η²‖U_l[k,:]‖²)",
         substitute(neuron, shrunk(LETTERS, d, d**2), master_identity),
-        (neuron + e.T @ U(l) @ U(l).T @ e * (HALF * η**2)) * d**2,
+        (neuron + e.T @ U(l) @ U(l).T @ e * (half * η**2)) * d**2,
     )
     proof.say("For all layers at once: μ_l = 2^{l−1}μ_1, d_l = d_1^(2^{l−1}), whatever the depth.")
     _tight(proof)

@@ -10,6 +10,7 @@ from linfa.symbolic import (
     LAYER,
     B,
     Derivation,
+    E,
     M,
     Relation,
     Scalar,
@@ -27,21 +28,16 @@ from linfa.symbolic import (
     zero,
 )
 from theory.claim import Claim, Proof
+from theory.notation import at, half, square, target
 
 l = LAYER
 n = width(l)
 e = letter("e", n, 1)
-half = sympy.Rational(1, 2)
 
 
 def C(layer: object) -> Word:
     """C_l = W_l W_lᵀ − sym(B_{l+1}ᵀ W_{l+1})."""
     return W(layer) @ W(layer).T - sym(B(layer + 1).T @ W(layer + 1))
-
-
-def square(A: Word) -> Scalar:
-    """‖A‖²."""
-    return inner(A, A)
 
 
 def kappa(direction: Word) -> Scalar:
@@ -170,28 +166,43 @@ def _built(proof: Proof) -> None:
 
 def _converses(proof: Proof) -> None:
     """Neither arrow can be turned round; B_2 = I, W_1 = 0, so that C_1 = −W_2 − W_2ᵀ."""
-    C_1, u = -2 * sympy.Matrix([[1, -2], [-2, 1]]), sympy.Matrix([1, 1])
+    numbers = {W(1): [[0], [0]], B(2): sympy.eye(2)}
+    constant, u = C(l).at({l: 1}), sympy.Matrix([1, 1])
+    C_1 = at(constant, numbers | {W(2): [[1, -2], [-2, 1]]})
     proof.holds(
         "n = (1,2,2), B_2 = I, W_1 = 0, W_2 = [[1,−2],[−2,1]]: κ_1 = κ_2 = 1", all(C_1[k, k] == -2 for k in (0, 1))
     )
     proof.fails("yet matrix dominance fails: the positive part of uᵀC_1u, u = (1,1),", sympy.Max((u.T * C_1 * u)[0], 0))
-    C_1 = -2 * sympy.diag(2, -1)
+    C_1 = at(constant, numbers | {W(2): sympy.diag(2, -1)})
     proof.holds("W_2 = diag(2,−1): −½ tr C_1 = 1", -C_1.trace() / 2 == 1)
     proof.fails("yet neuron dominance fails: the positive part of C_1[2,2]", sympy.Max(C_1[1, 1], 0))
 
 
 def _without(proof: Proof) -> None:
     """Show a neuron that is aligned at first (κ = −1) and misaligned at the end."""
-    w = sympy.Symbol("w", positive=True)
-    proof.say(
-        "Without dominance alignment can be lost: n = (1,1,1), Σ_xx = 1, b = 1, y = −½, w_1(0) = 2, w_2(0) = 1. Then "
-        "C_1 = 2 > 0, and the law gives w_2 = ½w_1² − 1."
+    w, above = sympy.Symbol("w_1", real=True), sympy.Symbol("w_2", real=True)
+    proof.say("Without dominance alignment can be lost: n = (1,1,1), Σ_xx = 1, b = 1, y = −½, w_1(0) = 2, w_2(0) = 1.")
+    constant, aligned = C(l).at({l: 1}), inner(W(2), B(2))
+    numbers = {B(2): [[1]], target(2): [[-half]]}
+    first, start = {W(1): [[w]], W(2): [[above]]}, {W(1): [[2]], W(2): [[1]]}
+    level = at(constant, numbers | start)[0]
+    proof.holds("There C_1 = 2 > 0", level == 2)
+    (solved,) = sympy.solve(at(constant, numbers | first)[0] - level, above)
+    proof.equal("and the law, C_1 = 2 for ever, gives w_2", solved, w**2 / 2 - 1)
+    error = {E(2): target(2) - W(2) @ W(1)}
+    u_1, u_2 = (
+        at(substitute(FEEDBACK_ALIGNMENT.net(2).velocity[W(k)], error), numbers | first)[0].subs(above, solved)
+        for k in (1, 2)
     )
-    velocity = -half - (w**2 / 2 - 1) * w
-    proof.equal("ẇ_1 = y − w_2w_1", velocity, -(w - 1) * (w**2 + w - 1) / 2)
-    proof.say("It is negative for 1 < w_1 ≤ 2 (there w_1² + w_1 − 1 > 0) and zero at w_1 = 1, where the run ends.")
+    proof.equal("so that ẇ_1 = y − w_2w_1", u_1, -(w - 1) * (w**2 + w - 1) / 2)
+    falling = sympy.solve_univariate_inequality(u_1 < 0, w, relational=False)
+    proof.holds("It is negative for 1 < w_1 ≤ 2", sympy.Interval.Lopen(1, 2).is_subset(falling))
+    proof.vanishes("and at w_1 = 1, where the run ends, ẇ_1 and ẇ_2 are", sympy.Matrix([u_1, u_2]).subs(w, 1))
+    product = at(aligned, numbers | first)[0].subs(above, solved)
+    proof.holds("w_2b > 0 at the start", product.subs(w, 2) > 0)
     proof.fails(
-        "w_2 b, 1 at the start, is negative there: what alignment for ever would make vanish, max(−w_2b, 0),", half
+        "and negative there: what alignment for ever would make vanish, max(−w_2b, 0),",
+        sympy.Max(-product.subs(w, 1), 0),
     )
 
 

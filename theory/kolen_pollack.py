@@ -6,6 +6,7 @@ import sympy
 
 from linfa.symbolic import KOLEN_POLLACK, LAYER, B, Derivation, W, Word, substitute
 from theory.claim import Claim, Proof
+from theory.notation import half
 from theory.units import U, e, flow_of_neuron
 
 l = LAYER
@@ -46,7 +47,7 @@ def derive(proof: Proof) -> None:
 
 def _neurons(proof: Proof) -> None:
     moving = decaying({W(l): U(l), W(l + 1): U(l + 1), B(l + 1): U(l + 1)})
-    neuron = e.T @ balance() @ e * sympy.Rational(1, 2)
+    neuron = e.T @ balance() @ e * half
     proof.vanishes(
         "1-homogeneous units: dq/dt + 2λq, q = ½‖W_l[k,:]‖² − ½‖B_{l+1}[:,k]‖², by the master identity",
         flow_of_neuron(B(l + 1), moving)(neuron) + neuron * (2 * λ),

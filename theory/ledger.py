@@ -28,11 +28,11 @@ from linfa.symbolic import (
 )
 from theory.backprop_limit import mixed
 from theory.claim import Claim, Proof
+from theory.notation import half
 from theory.units import U, e, master, passed_on
 from theory.virtual_readouts import V, motion, watched
 
 l = LAYER
-HALF = sympy.Rational(1, 2)
 α, μ, τ, c = sympy.symbols("α μ τ c")
 λ, η = sympy.symbols("λ η", positive=True)
 η_before = sympy.Symbol("η'", positive=True)
@@ -137,8 +137,8 @@ def _neurons(proof: Proof) -> None:
     """½‖W_l[k,:]‖² − Φ(W_{l+1}[:,k]), with any 1-homogeneous units, for B = αW + (1 − α)B_0."""
     moving = {W(l): U(l), W(l + 1): U(l + 1)}
     u = step(moving)
-    neuron = e.T @ mixed(l, α) @ e * HALF
-    defect = e.T @ (u[W(l)] @ u[W(l)].T - u[W(l + 1)].T @ u[W(l + 1)] * α) @ e * HALF
+    neuron = e.T @ mixed(l, α) @ e * half
+    defect = e.T @ (u[W(l)] @ u[W(l)].T - u[W(l + 1)].T @ u[W(l + 1)] * α) @ e * half
     proof.vanishes(
         "Neurons, 1-homogeneous units: ½‖W_l[k,:]‖² − Φ(W_{l+1}[:,k]), D = ½‖u_l[k,:]‖² − ½α‖u_{l+1}[:,k]‖²",
         unexplained(neuron, moving, defect, (master(FEEDBACK),)),
@@ -198,8 +198,8 @@ def _diagonal(proof: Proof, itself: Word, square: Word) -> None:
     proof.equal("and the square is v_l v_lᵀ", square, v @ v.T)
     proof.equal(
         "so d := ½Δ_kk obeys d ← μ(d + η'‖v_l[k,:]‖²) − λ(‖W_l[k,:]‖² − ⟨B_{l+1}[:,k], W_{l+1}[:,k]⟩)",
-        e.T @ itself @ e * HALF,
-        e.T @ W(l) @ W(l).T @ e - e.T @ C @ e * HALF,
+        e.T @ itself @ e * half,
+        e.T @ W(l) @ W(l).T @ e - e.T @ C @ e * half,
     )
     proof.say(
         "and Q_k changes by ηd + ½η²‖v_l⁺[k,:]‖², from d = 0, v = 0: D3. By the master identity the same two steps "

@@ -25,12 +25,14 @@ from linfa.symbolic import (
     sym,
     trace,
     width,
+    zero,
 )
+from linfa.symbolic.relations import rewrite_trace
 from theory.claim import Claim, Proof
+from theory.notation import half, quarter, square, target
 
-half, quarter = sympy.Rational(1, 2), sympy.Rational(1, 4)
 n0, r, p = (width(l) for l in range(3))
-Y, W1 = letter("Y", p, n0), W(1)
+Y, W1 = target(2), W(1)
 A = letter("A", r, n0)
 """The sketch A = BᵀY."""
 Q = letter("Q", r, r)
@@ -39,11 +41,6 @@ e = A - Q @ W1
 """e = BᵀE = A − Q W_1."""
 SKETCH = Derivation({W1: e, Q: e @ W1.T})
 """d/dt of (W_1, Q), which closes on itself."""
-
-
-def square(X: Word) -> Scalar:
-    """‖X‖²."""
-    return inner(X, X)
 
 
 def derive(proof: Proof) -> None:
@@ -66,13 +63,13 @@ def rest(proof: Proof) -> None:
         Relation(error @ W1.T, 0 * W(2)),
         Relation(W1 @ W1.T @ N @ W1, W1),
     )
-    target = error + W(2) @ W1
+    whole = error + W(2) @ W1
     proof.say(
         "Any n_1. At rest BᵀE = 0 and E W_1ᵀ = 0. Let N := (W_1W_1ᵀ)⁺, so that P := W_1ᵀN W_1 projects onto row(W_1) "
         "and W_1P = W_1; Y = E + W_2W_1."
     )
-    proof.equal("Y P = W_2W_1", rewrite(target @ P, still), W(2) @ W1)
-    proof.vanishes("BᵀY(I − P), so row(BᵀY) ⊂ row(W_1)", rewrite(B(2).T @ target @ (identity(n0) - P), still))
+    proof.equal("Y P = W_2W_1", rewrite(whole @ P, still), W(2) @ W1)
+    proof.vanishes("BᵀY(I − P), so row(BᵀY) ⊂ row(W_1)", rewrite(B(2).T @ whole @ (identity(n0) - P), still))
     proof.say(
         "If rank BᵀY = r the two row spaces are equal, for rank W_1 ≤ r: P = P_row(BᵀY), and W_2W_1 = Y P_row(BᵀY) at "
         "every stationary point. If rank BᵀY = rank Y, row(Y) = row(BᵀY) ⊂ row(W_1): W_2W_1 = Y, zero loss, at every "
@@ -149,9 +146,9 @@ def price(proof: Proof) -> None:
         trace(rewrite(Y @ P @ P @ Y.T + Y @ (identity(n0) - P) @ (identity(n0) - P) @ Y.T, projector)),
     )
     proof.say("The best rank r loses ½Σ_{i>r}σ_i² (Eckart–Young). Y = diag(2, 1), r = 1, B = (1, 1)ᵀ:")
-    target, feedback = sympy.diag(2, 1), sympy.Matrix([1, 1])
-    row = feedback.T * target
-    left = target - target * row.T * row / (row * row.T)[0]
+    wanted, feedback = sympy.diag(2, 1), sympy.Matrix([1, 1])
+    row = feedback.T * wanted
+    left = wanted - wanted * row.T * row / (row * row.T)[0]
     proof.fails("the excess ‖Y(I − P)‖² − σ_2²", sum(x**2 for x in left) - 1)
 
 
@@ -182,18 +179,46 @@ def optimal_readout(proof: Proof) -> None:
         "W_1W_1ᵀ constant keeps W_1 bounded and of rank r, so ∫‖A(I − P)‖²dt < ∞, and as above A(I − P) → 0, P → "
         "P_row(A) if rank A = r: the same limit."
     )
+    _one_unit(proof, slope, P)
+
+
+def _one_unit(proof: Proof, slope: Scalar, P: Word) -> None:
+    """R = 1: two rows have one angle, and ⟨A, W_1⟩ = aρs."""
     t, length, norm = sympy.symbols("t a ρ", positive=True)
     start, s = sympy.Symbol("x_0", real=True), sympy.Symbol("s", real=True)
     cosine = sympy.tanh(length * t / norm + start)
-    rate = (length**2 - (length * s) ** 2) / (length * norm)
-    proof.say(
-        "r = 1: with ρ = |W_1| = |W_1(0)|, a = |BᵀY| and s = cos∠(W_1, BᵀY) = ⟨A, W_1⟩/(aρ), ‖A(I − P)‖² = a²(1 − "
-        "s²), so"
+    along, across = (letter(name, r, n0) for name in ("h", "g"))
+    one = identity(r)
+    orthonormal = (
+        Relation(along @ along.T, one),
+        Relation(across @ across.T, one),
+        Relation(along @ across.T, zero(r, r)),
+        Relation(across @ along.T, zero(r, r)),
     )
-    proof.equal("ṡ = (a/ρ)(1 − s²)", rate, length / norm * (1 - s**2))
+    sketched, learnt = along * length, along * (norm * s) + across * (norm * sympy.sqrt(1 - s**2))
+    proof.say(
+        "r = 1: ρ = |W_1| = |W_1(0)| and a = |BᵀY| are constant. Any two rows are A = a h and W_1 = ρ(s h + √(1 − s²) "
+        "g), with h, g orthonormal and s = cos∠(W_1, BᵀY); P = W_1ᵀW_1/ρ². (The letter for r stays: tr I = r = 1.)"
+    )
+    proof.equal(
+        "‖W_1‖² = ρ²",
+        trace(rewrite(learnt @ learnt.T, orthonormal)),
+        trace(one) * norm**2,
+    )
+    proof.equal(
+        "⟨A, W_1⟩ = aρs",
+        trace(rewrite(learnt @ sketched.T, orthonormal)),
+        trace(one) * (length * norm * s),
+    )
+    rate = rewrite_trace(substitute(slope, {A: sketched, P: learnt.T @ learnt / norm**2}), orthonormal)
+    proof.equal(
+        "so the step above, d⟨A, W_1⟩/dt = ⟨A, A(I − P)⟩, reads ṡ = (a/ρ)(1 − s²)",
+        rate / (length * norm),
+        trace(one) * (length / norm * (1 - s**2)),
+    )
     proof.vanishes(
         "solved, for |s(0)| < 1, by s = tanh(a t/ρ + artanh s(0)): ṡ − (a/ρ)(1 − s²)",
-        sympy.diff(cosine, t) - rate.subs(s, cosine),
+        sympy.diff(cosine, t) - length / norm * (1 - cosine**2),
     )
     proof.equal("at t = 0, with x_0 = artanh s(0), s", cosine.subs(t, 0), sympy.tanh(start))
     proof.say("From s(0) = −1 it stays at −1, where P is P_row(BᵀY) already.")
@@ -201,8 +226,9 @@ def optimal_readout(proof: Proof) -> None:
 
 CLAIM = Claim(
     name="low_rank",
-    statement="Factorising Y ≈ W_2W_1 through r units, feedback alignment ends at W_2W_1 = Y P_row(BᵀY) from every "
-    "start if rank BᵀY = r; so does FA*, with W_1W_1ᵀ constant (r = 1: the cosine to BᵀY is a tanh).",
+    statement="White inputs (Σ_xx = I): factorising Y ≈ W_2W_1 through r units, feedback alignment ends at W_2W_1 = "
+    "Y P_row(BᵀY) from every start if rank BᵀY = r; so does FA*, with W_1W_1ᵀ constant (r = 1: the cosine to BᵀY is "
+    "a tanh).",
     latex=r"W_2 W_1 \to Y P_{\mathrm{row}(B^\top Y)},\qquad \tfrac{d}{dt}\left(\tfrac12\lVert B^\top W_2\rVert^2 - "
     r"\langle B^\top Y, W_1\rangle\right) = -\lVert B^\top E\rVert^2",
     derive=derive,

@@ -10,7 +10,6 @@ from linfa.symbolic import (
     Derivation,
     E,
     Relation,
-    Scalar,
     Sigma,
     W,
     Word,
@@ -23,19 +22,14 @@ from linfa.symbolic import (
     width,
 )
 from theory.claim import Claim, Proof
+from theory.notation import at, half, quarter, square, target
 
-half, quarter = sympy.Rational(1, 2), sympy.Rational(1, 4)
 n_0, n_1, p = (width(k) for k in range(3))
-Y, ERROR, B2 = letter("Y", p, n_0), E(2), B(2)
+Y, ERROR, B2 = target(2), E(2), B(2)
 RESIDUAL = Y - W(2) @ W(1)
 C = W(1) @ W(1).T - sym(B2.T @ W(2))
 VALUE = trace(B2.T @ RESIDUAL @ Sigma() @ RESIDUAL.T @ B2) * half
 HEIGHT = inner(B2.T @ W(2), B2.T @ W(2)) * half - inner(B2.T @ Y, W(1))
-
-
-def square(A: Word) -> Scalar:
-    """‖A‖²."""
-    return inner(A, A)
 
 
 def velocity() -> dict[Word, Word]:
@@ -157,39 +151,38 @@ def _limit(proof: Proof) -> None:
 
 def _loss_may_rise(proof: Proof) -> None:
     """Show theory.md's start with C_1 = 0 at which the ordinary loss rises."""
-    feedback, target = sympy.diag(2, 1), sympy.Matrix([1, 1])
+    feedback = sympy.diag(2, 1)
     readout = feedback.T.inv() * sympy.Matrix([[0, 1], [-1, 0]])
-    constant = -(feedback.T * readout) - (feedback.T * readout).T
+    numbers = {W(1): [[0], [0]], W(2): readout, B2: feedback, Y: [[1], [1]], Sigma(): [[1]]}
     proof.vanishes(
         "The ordinary loss may rise. n = (1,2,2), Σ = 1, B = diag(2,1), Y = (1,1), W_1 = 0, W_2 = B⁻ᵀ[[0,1],[−1,0]]: "
         "C_1",
-        constant,
+        at(C, numbers),
     )
-    slope = -(target.T * readout * feedback.T * target)[0]
+    loss = trace(RESIDUAL @ Sigma() @ RESIDUAL.T) * half
     proof.fails(
-        "yet dL/dt = −⟨E, W_2BᵀE⟩ at the start, where falling would need max(dL/dt, 0) = 0,", sympy.Max(slope, 0)
+        "yet dL/dt = −⟨E, W_2BᵀE⟩ at the start, where falling would need max(dL/dt, 0) = 0,",
+        sympy.Max(at(flow()(loss), numbers)[0], 0),
     )
 
 
 def _sufficient_only(proof: Proof) -> None:
-    w, v, b = sympy.Integer(1), sympy.Integer(-2), sympy.Integer(1)
+    y = sympy.Symbol("y", real=True)
+    numbers = {W(1): [[1]], W(2): [[-2]], B2: [[1]], Y: [[y]], Sigma(): [[1]]}
     proof.holds(
-        "Sufficient only. n = (1,1,1), Σ = b = 1, w_1 = 1, w_2 = −2: C_1 = w_1² − 2bw_2 = 5 > 0", w**2 - 2 * b * v == 5
+        "Sufficient only. n = (1,1,1), Σ = b = 1, w_1 = 1, w_2 = −2: C_1 = w_1² − 2bw_2 = 5 > 0",
+        at(C, numbers)[0] == 5,
     )
-    error = sympy.Symbol("E", nonzero=True)
-    proof.fails(
-        "there V rises, V̇ (any E ≠ 0)",
-        -((b * error * w) ** 2) - (w * b * error) ** 2 / 2 + 5 * (b * error) ** 2 / 2,
-    )
+    proof.equal("there V̇ = E², E = y + 2, so that V rises unless E = 0", at(flow()(VALUE), numbers)[0], (y + 2) ** 2)
     proof.say("Yet L → L* from there as from every start, by the steps above: C_1 ⪯ 0 governs the manner, not the end.")
 
 
 def _rank(proof: Proof) -> None:
     proof.say("Full row rank is needed for L → L*: n = (1,1,2), B = (1,0)ᵀ, Y = (0,1)ᵀ, Σ = 1, W = 0.")
-    feedback, error, zero = sympy.Matrix([1, 0]), sympy.Matrix([0, 1]), sympy.zeros(1, 1)
-    proof.vanishes("Nothing moves: Ẇ_1 = BᵀE", feedback.T * error)
-    proof.vanishes("and Ẇ_2 = EW_1ᵀ", error * zero.T)
-    proof.fails("while E", error)
+    numbers = {W(1): [[0]], W(2): [[0], [0]], B2: [[1], [0]], Y: [[0], [1]], Sigma(): [[1]]}
+    proof.vanishes("Nothing moves: Ẇ_1 = BᵀE", at(flow()(W(1)), numbers))
+    proof.vanishes("and Ẇ_2 = EW_1ᵀ", at(flow()(W(2)), numbers))
+    proof.fails("while E", at(RESIDUAL @ Sigma(), numbers))
 
 
 CLAIM = Claim(

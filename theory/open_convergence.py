@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sympy
-
 from linfa.symbolic import (
     DEPTH,
     B,
     Derivation,
     Relation,
-    Scalar,
     W,
     Word,
     X,
@@ -19,15 +16,10 @@ from linfa.symbolic import (
     width,
 )
 from theory.claim import Claim, Proof
+from theory.notation import half, square, target
 
-half = sympy.Rational(1, 2)
 L = DEPTH
 p, n_0 = width(L), width(0)
-
-
-def square(A: Word) -> Scalar:
-    """‖A‖²."""
-    return inner(A, A)
 
 
 def derive(proof: Proof) -> None:
@@ -51,7 +43,7 @@ def derive(proof: Proof) -> None:
 
 def _one_output(proof: Proof) -> None:
     """H falls along any control at the rate of its gradient; for p = 1 it is a function of Φ."""
-    Y, K, phi = letter("Y", p, n_0), letter("K", p, n_0), letter("Φ", p, n_0)
+    Y, K, phi = target(L), letter("K", p, n_0), letter("Φ", p, n_0)
     control = Derivation({W(L): K @ X(L - 1).T, phi: K})
     proof.equal(
         "Push along any K in place of E: H = ½‖W_L‖² − ⟨Y, Φ⟩ changes by −⟨Y − X_L, K⟩",

@@ -16,7 +16,6 @@ from linfa.symbolic import (
     E,
     M,
     Relation,
-    Scalar,
     Sigma,
     W,
     Word,
@@ -30,21 +29,16 @@ from linfa.symbolic import (
     width,
 )
 from theory.claim import Claim, Proof
+from theory.notation import half, quarter, square, target
 
 l, L = LAYER, DEPTH
-half, quarter = sympy.Rational(1, 2), sympy.Rational(1, 4)
-Y = letter("Y", width(L), width(0))
+Y = target(L)
 RESIDUAL = Y - W(L) @ X(L - 1)
 
 
 def Q(layer: object) -> Word:
     """Q_l = B_2ᵀ…B_lᵀ, of shape (n_1, n_l): Q_1 = I, Q_L = M_1."""
     return letter("Q", width(1), width(layer), index=layer)
-
-
-def square(A: Word) -> Scalar:
-    """‖A‖²."""
-    return inner(A, A)
 
 
 def derive(proof: Proof) -> None:

@@ -24,12 +24,13 @@ from linfa.symbolic import (
     zero,
 )
 from theory.claim import Claim, Proof
+from theory.notation import half
 from theory.units import e, sample
 
 l = LAYER
 r = sympy.Symbol("r", integer=True, positive=True)
 λ, κ = sympy.symbols("λ κ", positive=True)
-HALF, NONE = sympy.Rational(1, 2), sympy.Integer(0)
+NONE = sympy.Integer(0)
 above = W(l + 1)
 """The outgoing weights W_{l+1}, for which R P stands in."""
 P = letter("P", r, width(l), index=l + 1)
@@ -52,7 +53,7 @@ def gap() -> Word:
 
 def balance() -> Scalar:
     """½‖W_l‖² − ½‖R‖²."""
-    return (inner(W(l), W(l)) - inner(R, R)) * HALF
+    return (inner(W(l), W(l)) - inner(R, R)) * half
 
 
 def derive(proof: Proof) -> None:
@@ -75,7 +76,7 @@ def derive(proof: Proof) -> None:
     _potential(proof)
     _channels(proof, flow)
     _no_law_per_neuron(proof)
-    proof.fails("Balancedness, ½‖W_l‖² − ½‖W_{l+1}‖²", flow((inner(W(l), W(l)) - inner(above, above)) * HALF))
+    proof.fails("Balancedness, ½‖W_l‖² − ½‖W_{l+1}‖²", flow((inner(W(l), W(l)) - inner(above, above)) * half))
 
 
 def _potential(proof: Proof) -> None:
@@ -85,7 +86,7 @@ def _potential(proof: Proof) -> None:
     feedback = learnt @ P
     proof.equal(
         "Why: R = W_{l+1}Pᵀ + D makes B = R P the gradient of Φ(W_{l+1}) = ½‖R‖²",
-        Derivation({above: H})(inner(learnt, learnt) * HALF),
+        Derivation({above: H})(inner(learnt, learnt) * half),
         inner(feedback, H),
     )
     found = potential(feedback, above)

@@ -27,11 +27,11 @@ from linfa.symbolic import (
     width,
 )
 from theory.claim import Claim, Proof
+from theory.notation import half
 from theory.units import U, e, flow_of_neuron, of_neuron, sample
 
 l = LAYER
 α = sympy.Symbol("α")
-HALF = sympy.Rational(1, 2)
 above = W(l + 1)
 """The outgoing weights W_{l+1}."""
 MAGNITUDES = letter("m", width(l + 1), width(l), index=l + 1)
@@ -41,8 +41,8 @@ MAGNITUDES = letter("m", width(l + 1), width(l), index=l + 1)
 def quadratic_rows() -> dict[str, tuple[Word, Word]]:
     """The rows of theory §3 that are polynomial: feedback B, and a word whose k-th diagonal entry is Φ(W[:,k])."""
     return {
-        "backprop, B = W": (above, above.T @ above * HALF),
-        "feedback alignment (ρ-FA too), B fixed": (B(l + 1), sym(B(l + 1).T @ above) * HALF),
+        "backprop, B = W": (above, above.T @ above * half),
+        "feedback alignment (ρ-FA too), B fixed": (B(l + 1), sym(B(l + 1).T @ above) * half),
         "interpolated, αW + (1 − α)B_0": (
             above * α + B(l + 1) * (1 - α),
             above.T @ above * (α / 2) + sym(B(l + 1).T @ above) * ((1 - α) / 2),
@@ -109,9 +109,9 @@ def _master_identity(proof: Proof) -> None:
 
 
 def _sufficient(proof: Proof) -> None:
-    incoming = W(l) @ W(l).T * HALF
+    incoming = W(l) @ W(l).T * half
     growth = flow_of_neuron(B(l + 1))(e.T @ incoming @ e)
-    work = e.T @ sym(B(l + 1).T @ U(l + 1)) @ e * HALF
+    work = e.T @ sym(B(l + 1).T @ U(l + 1)) @ e * half
     proof.equal("So ½‖W_l[k,:]‖² grows by ⟨B_{l+1}[:,k], dW_{l+1}[:,k]⟩, with any feedback", growth, work)
     proof.say(
         "If B = ∇Φ and Φ is a sum over columns, that is dΦ(W_{l+1}[:,k]), and ½‖W_l[k,:]‖² − Φ(W_{l+1}[:,k]) is "
@@ -160,7 +160,7 @@ def _quadratic_row(proof: Proof, name: str, feedback: Word, phi: Word) -> None:
     """One row of the table: Φ is a potential of B, and the neuron's quantity is constant."""
     H = letter("H", *above.shape)
     proof.equal(f"{name}: dΦ = ⟨B, dW⟩", Derivation({above: H})(trace(phi)), inner(feedback, H))
-    conserved = e.T @ (W(l) @ W(l).T * HALF - phi) @ e
+    conserved = e.T @ (W(l) @ W(l).T * half - phi) @ e
     proof.vanishes(f"{name}: d/dt [½‖W_l[k,:]‖² − Φ(W_{{l+1}}[:,k])]", flow_of_neuron(feedback)(conserved))
     found = potential(feedback, above)
     proof.holds(f"{name}: the calculus finds it, per neuron", isinstance(found, Potential) and found.per == "neuron")
@@ -206,8 +206,8 @@ def _redrawn(proof: Proof) -> None:
         "In expectation: by the master identity ½‖W_l‖² − Σ m̄|W_{l+1}|, with m̄ = E m, moves at first order by "
         "⟨(m − m̄) ⊙ S, U_{l+1}⟩ per unit of η."
     )
-    mixed = surplus((MAGNITUDES + other) * HALF, mean)
-    average = (surplus(MAGNITUDES, mean) + surplus(other, mean)) * HALF
+    mixed = surplus((MAGNITUDES + other) * half, mean)
+    average = (surplus(MAGNITUDES, mean) + surplus(other, mean)) * half
     proof.equal("That is affine in m", mixed, average)
     proof.vanishes("and zero at m = m̄", surplus(mean, mean))
     free = B(l + 1).letters()[0] not in FEEDBACK_ALIGNMENT.flow(l).velocity[above].letters()

@@ -12,7 +12,6 @@ from linfa.symbolic import (
     B,
     E,
     Relation,
-    Scalar,
     Sigma,
     W,
     Word,
@@ -25,16 +24,11 @@ from linfa.symbolic import (
     width,
 )
 from theory.claim import Claim, Proof
+from theory.notation import half, square
 
-half = sympy.Rational(1, 2)
 n_0, n_1, p = (width(k) for k in range(3))
 N = sympy.Symbol("N", integer=True, positive=True)
 kappa, lam = sympy.symbols("κ λ", positive=True)
-
-
-def square(A: Word) -> Scalar:
-    """‖A‖²."""
-    return inner(A, A)
 
 
 def derive(proof: Proof) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import sympy
-
 from linfa.symbolic import (
     BACKPROP,
     DEPTH,
+    FEEDBACK_ALIGNMENT,
     LAYER,
     B,
     E,
     M,
     Relation,
+    Sigma,
     W,
+    Word,
     X,
     identity,
     letter,
@@ -22,8 +23,18 @@ from linfa.symbolic import (
     zero,
 )
 from theory.claim import Claim, Proof
+from theory.notation import at, target
 
 l = LAYER
+n_0 = width(0)
+
+
+def error(depth: int) -> Word:
+    """E = (Y − X_L)Σ_xx, the error of the squared loss at the depth L."""
+    whole = identity(n_0)
+    for k in range(1, depth + 1):
+        whole = W(k) @ whole
+    return (target(depth) - whole) @ Sigma()
 
 
 def derive(proof: Proof) -> None:
@@ -72,30 +83,49 @@ def _widths(proof: Proof) -> None:
 
 
 def _tight(proof: Proof) -> None:
-    v, u = letter("v", width(DEPTH), 1), letter("u", width(0), 1)
+    v, u = letter("v", width(DEPTH), 1), letter("u", n_0, 1)
     unheard = (Relation(M(1) @ v, zero(width(1), 1)),)
     proof.say(
-        "Tight: if rank M_1 < p there is v ≠ 0 with M_1v = 0. Take a task with Σ_yx = vuᵀ and W_1 = 0, the other "
-        "weights anything: X_L = 0 and E = vuᵀ."
+        "Tight: if rank M_1 < p there is v ≠ 0 with M_1v = 0. Take a task with Y = vuᵀ, u ≠ 0, Σ_xx = I and W_1 = 0, "
+        "the other weights anything: X_L = 0."
     )
+    for depth in (2, 3, 4):
+        spurious = {W(1): zero(*W(1).shape), target(depth): letter("v", width(depth), 1) @ u.T, Sigma(): identity(n_0)}
+        proof.equal(
+            f"depth {depth}: E = (Y − X_L)Σ_xx there",
+            substitute(error(depth), spurious),
+            letter("v", width(depth), 1) @ u.T,
+        )
     proof.vanishes("U_1 = M_1vuᵀ", rewrite(M(1) @ v @ u.T, unheard))
     nothing = zero(width(l), width(0))
     proof.vanishes(
         "U_{l+1} = M_{l+1}EX_lᵀ for l ≥ 1, with X_l = 0", substitute(M(l + 1) @ E() @ X(l).T, {X(l): nothing})
     )
-    proof.fails("yet the error is not zero: E", v @ u.T)
+    numbers = {W(1): [[0]], W(2): [[5], [7]], B(2): [[1], [0]], target(2): [[0], [3]], Sigma(): [[1]]}
+    rule = FEEDBACK_ALIGNMENT.net(2).velocity
+    proof.say("In numbers: n = (1,1,2), B_2 = (1,0)ᵀ, so v = (0,1)ᵀ; Y = (0,3)ᵀ, Σ_xx = 1, W_1 = 0, W_2 = (5,7)ᵀ.")
+    for k in (1, 2):
+        proof.vanishes(f"U_{k}", at(substitute(rule[W(k)], {E(2): error(2)}), numbers))
+    proof.fails("yet the error is not zero: E", at(error(2), numbers))
 
 
 def _backprop(proof: Proof) -> None:
     """W = 0, the saddle that feedback alignment leaves and backprop does not."""
     net = BACKPROP.net(2)
-    error = E(sympy.Integer(2))
     at_zero = {W(k): zero(*W(k).shape) for k in (1, 2)}
     for k in (1, 2):
         proof.vanishes(
             f"Backprop has M_1 = W_2ᵀ, of rank 0 at W = 0: U_{k} there", substitute(net.velocity[W(k)], at_zero)
         )
-    proof.fails("while E, arbitrary, is not zero: the spurious stationary point at zero", error)
+    proof.equal(
+        "while E = (Y − X_2)Σ_xx is the whole of Σ_yx: a spurious stationary point for every task with Σ_yx ≠ 0",
+        substitute(error(2), at_zero),
+        target(2) @ Sigma(),
+    )
+    proof.fails(
+        "which feedback alignment leaves, U_1 there",
+        substitute(FEEDBACK_ALIGNMENT.net(2).velocity[W(1)], at_zero | {E(2): target(2) @ Sigma()}),
+    )
 
 
 CLAIM = Claim(

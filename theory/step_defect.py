@@ -21,10 +21,10 @@ from linfa.symbolic import (
     width,
 )
 from theory.claim import Claim, Proof
+from theory.notation import half
 from theory.units import U, e, master, sample
 
 l, η = LAYER, RATE
-HALF = sympy.Rational(1, 2)
 
 
 def C(layer: sympy.Expr) -> Word:
@@ -72,13 +72,13 @@ def _monotone(proof: Proof) -> None:
 
 def _neurons(proof: Proof) -> None:
     """½‖W_l[k,:]‖² − ⟨B, W_{l+1}[:,k]⟩ grows by ½η²‖U_l[k,:]‖², with any 1-homogeneous units."""
-    neuron = e.T @ C(l) @ e * HALF
+    neuron = e.T @ C(l) @ e * half
     taken = {W(l): W(l) + U(l) * η, W(l + 1): W(l + 1) + U(l + 1) * η}
     change = powers(substitute(neuron, taken, (master(B(l + 1)),)) - neuron, η)
     proof.holds(
         "Neurons with 1-homogeneous units, by the master identity of the batch: no term but η²", list(change) == [2]
     )
-    proof.equal("and it is ½‖U_l[k,:]‖²", change[2], e.T @ U(l) @ U(l).T @ e * HALF)
+    proof.equal("and it is ½‖U_l[k,:]‖²", change[2], e.T @ U(l) @ U(l).T @ e * half)
     lower, upper = sample(B(l + 1))
     off = substitute(C(l), {W(l): W(l) + lower * η, W(l + 1): W(l + 1) + upper * η}) - C(l)
     proof.fails("Off the diagonal C_l is no law of units that are not linear: the term in η", powers(off, η)[1])

@@ -74,8 +74,14 @@ def derive(proof: Proof) -> None:
         "constant while signs do not change. With a single entry B = W, which is backprop; what depends on more of W_l "
         "than norms is not excluded here."
     )
-    alone = sympy.sqrt(v**2)
-    proof.equal("One entry: B = ‖W‖ sign(W) = W", alone, v)
+    _one_entry(proof)
+
+
+def _one_entry(proof: Proof) -> None:
+    """B = W, which is backprop."""
+    for sign_of_w in (1, -1):
+        alone = feedback(sign_of_w * v, sympy.Integer(0), sympy.Integer(sign_of_w)).subs({rest: 0, N: 1})
+        proof.equal(f"One entry, w' = R = 0 and N = 1, sign {sign_of_w:+d}: B = W", alone, sign_of_w * v)
 
 
 def _loop(proof: Proof) -> None:

@@ -20,6 +20,7 @@ from linfa.symbolic import (
     width,
 )
 from theory.claim import Claim, Proof
+from theory.notation import half
 from theory.units import D, e, h, of_neuron
 
 l = LAYER
@@ -72,7 +73,7 @@ def _neurons(proof: Proof) -> None:
     )
     batch, seen = letter("U", *W(l).shape, index=l), letter("V̇", *V(l).shape, index=l)
     identity = Relation(e.T @ batch @ W(l).T @ e, e.T @ F(l).T @ seen @ e)
-    neuron = e.T @ watched() @ e * sympy.Rational(1, 2)
+    neuron = e.T @ watched() @ e * half
     proof.vanishes(
         "d/dt [½‖W_l[k,:]‖² − ⟨V_l[:,k], F_l[:,k]⟩]", Derivation({W(l): batch, V(l): seen}, (identity,))(neuron)
     )

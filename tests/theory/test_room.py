@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,7 @@ def test_the_command_lists_claims_and_speaks_json():
     listed = run()
     assert listed.returncode == 0, listed.stderr
     assert all(name in listed.stdout for name in NAMES)
+    assert len(re.findall(r"(?:proved|certified|open) +\d+ closed, \d+ in words", listed.stdout)) == len(NAMES)
     objects = json.loads(run("--json").stdout)
     assert [o["name"] for o in objects] == list(NAMES)
     assert all(set(o) == {"name", "statement", "status", "seconds"} for o in objects)
@@ -53,6 +55,7 @@ def test_the_command_lists_claims_and_speaks_json():
 def test_a_name_prints_the_derivation_and_an_unknown_one_is_refused():
     shown = run("matrix_law")
     assert "U_l W_lᵀ = B_{l+1}ᵀ U_{l+1}" in shown.stdout
+    assert re.fullmatch(r"proved, \d+ closed, \d+ in words, in \d+\.\d+ s", shown.stdout.strip().splitlines()[-1])
     wrong = run("nonsense")
     assert wrong.returncode == 2
     assert "known claims" in wrong.stderr
@@ -92,6 +95,19 @@ def test_a_derivation_that_closes_nothing_fails():
 def test_a_step_that_does_not_close_raises(step):
     with pytest.raises(NotClosedError):
         step(Proof())
+
+
+def test_a_verdict_tells_what_was_checked_from_what_was_said():
+    def derive(proof):
+        proof.say("Let W be a letter.")
+        proof.vanishes("W − W", W(LAYER) - W(LAYER))
+        proof.show("W", W(LAYER))
+        proof.say("Hence, by a named lemma, …")
+        proof.fails("W", W(LAYER))
+        proof.say("which was to be shown.")
+
+    verdict = Claim("counted", "Two steps close.", "0 = 0", derive).check()
+    assert (verdict.closed, verdict.said, verdict.counted()) == (2, 3, "2 closed, 3 in words")
 
 
 def test_an_exact_computation_is_never_called_a_proof():

@@ -21,9 +21,6 @@ from collections.abc import Callable, Sequence
 
 from linfa.errors import InputError
 
-RULES = ("bp", "fa", "dfa", "rho-fa", "kp", "readout")
-_FIXED = ("fa", "dfa", "rho-fa")
-
 
 class Count(int):
     """A number of laws that says where it comes from: an int with `method` ("formula" or "closure") and `statement`.
@@ -42,6 +39,10 @@ class Count(int):
         result.statement = statement
         return result
 
+    def __getnewargs__(self) -> tuple[int, str, str]:  # type: ignore[override]
+        """What a copy or an unpickled count is made from."""
+        return int(self), self.method, self.statement
+
 
 def count(widths: Sequence[int], rule: str = "fa") -> Count:
     """The number of independent conservation laws that hold for every loss and every data set, at generic weights
@@ -55,8 +56,8 @@ def count(widths: Sequence[int], rule: str = "fa") -> Count:
             "readout".
 
     Returns: a `Count`, which is an int.
-    Raises: InputError for an unknown rule, widths that are no positive integers, or widths without a formula that
-        are too large to close.
+    Raises: InputError for a rule that cannot be counted (with the reason), widths that are no positive integers, or
+        widths without a formula that are too large to close: more than 400 parameters, or wider than 100.
 
     >>> count((3, 4, 2, 3)), count((3, 4, 2, 3), rule="dfa")
     (16, 11)
@@ -65,12 +66,13 @@ def count(widths: Sequence[int], rule: str = "fa") -> Count:
 
     Source: derived in theory/; two-layer gradient flow: Marcotte, Gribonval and Peyré 2023.
     """
-    if rule not in RULES:
-        raise InputError(f"unknown rule {rule!r}; the rules are {', '.join(RULES)}")
+    # On demand: the calculus imports SymPy, and these laws.
+    from linfa.symbolic.named import check_rule
     from linfa.symbolic.problems import check_widths
 
+    check_rule(rule, "count")
     sizes = check_widths(widths)
-    known = _FORMULAS[rule](sizes)
+    known = _FORMULAS[rule](sizes) if rule in _FORMULAS else None
     return _by_closure(sizes, rule) if known is None else known
 
 
@@ -79,8 +81,13 @@ def _parameters(sizes: tuple[int, ...]) -> int:
 
 
 def _by_closure(sizes: tuple[int, ...], rule: str) -> Count:
-    from linfa.symbolic.closure import closure
+    from linfa.symbolic.closure import closure, limit, too_large
 
+    if too_large(sizes):
+        raise InputError(
+            f"no formula is proved for {rule!r} at such widths, and {limit(sizes)}: count smaller widths of the same "
+            "shape (the same depth, the same order of the widths)"
+        )
     found = closure(sizes, rule)
     return Count(found.laws, "closure", f"{found.status} by closure, dim Lie = {found.lie}: {found.statement}")
 
@@ -115,7 +122,10 @@ def _attained(n0: int, hidden: list[int], p: int) -> str:
     smallest = (1, *(2 for _ in hidden), 2)
     found = closure(smallest)
     if found.lie != 2 + len(hidden):
-        raise InputError(f"the formula could not be confirmed on the net {smallest}: use linfa.symbolic.orbit_rank")
+        raise InputError(
+            f"the formula needs dim Lie = {2 + len(hidden)} for the net {smallest}, and closure reaches {found.lie} "
+            f"only: if linfa.symbolic.orbit_rank({smallest}).rank is {2 + len(hidden)}, the formula holds"
+        )
     return f"proved, given the certificate of the net {smallest}, which sits inside this one for each pair of outputs"
 
 
@@ -146,7 +156,9 @@ def _read_out(sizes: tuple[int, ...]) -> Count | None:
 
 
 _FORMULAS: dict[str, Callable[[tuple[int, ...]], Count | None]] = {
-    **dict.fromkeys(_FIXED, _fixed_paths),
+    "fa": _fixed_paths,
+    "rho-fa": _fixed_paths,
+    "dfa": _fixed_paths,
     "bp": _gradient_flow,
     "kp": _kolen_pollack,
     "readout": _read_out,

@@ -32,6 +32,8 @@ def drift(law: AbstractLaw, run: Trajectory, rule: AbstractRule | None = None) -
         law.check(rule)
     import xarray as xr
 
+    if run.depth == 1:
+        raise NoLawError("laws speak of hidden layers, and a network of one layer has none")
     batch = run.state(0).weights[0].ndim - 2
     start = law.quantity(rule, run.state(0))
     moved, scale = [], []

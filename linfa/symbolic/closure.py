@@ -83,9 +83,8 @@ def closure(
     sizes = check_widths(widths)
     if too_large(sizes):
         raise InputError(
-            f"exact closure takes at most {LARGEST} parameters and widths up to {WIDEST}; the widths {sizes} have "
-            f"{parameters(sizes)} parameters: use the formula where one is proved (linfa.laws.count says so) or "
-            "linfa.symbolic.orbit_rank"
+            f"{limit(sizes)}: close smaller widths of the same shape; linfa.laws.count has formulas for any size with "
+            "two layers, for the read-out only, and for fixed feedback with no hidden layer narrower than the output"
         )
     modulus = None if exact else PRIME
     problem = pose(sizes, rule, np.random.default_rng(seed), modulus, longest)
@@ -97,6 +96,14 @@ def closure(
 def too_large(sizes: tuple[int, ...]) -> bool:
     """Whether exact closure is out of reach."""
     return parameters(sizes) > LARGEST or max(sizes) > WIDEST
+
+
+def limit(sizes: tuple[int, ...]) -> str:
+    """How large is too large, and how large the widths are."""
+    return (
+        f"exact closure takes at most {LARGEST} parameters and widths up to {WIDEST}, and the widths {sizes} have "
+        f"{parameters(sizes)} parameters"
+    )
 
 
 def _grow(problem: Problem, ceiling: int, modulus: int | None, rng: np.random.Generator) -> tuple[int, ...]:
@@ -136,6 +143,7 @@ def _result(sizes: tuple[int, ...], problem: Problem, growth: tuple[int, ...], f
         statement = f"brackets of length {len(growth)} add nothing to the shorter ones, so none do (at a generic point)"
     else:
         raise InputError(
-            f"the Lie algebra of {problem.name!r} at {sizes} still grows at bracket length {_LONGEST}: use orbit_rank"
+            f"the Lie algebra of {problem.name!r} at {sizes} still grows at bracket length {_LONGEST}, the longest "
+            "that is tried: linfa.symbolic.orbit_rank measures its dimension without brackets, or take smaller widths"
         )
     return Closure(sizes, problem.name, free + moved, growth, lie, free + moved - lie, found + moved, status, statement)

@@ -14,12 +14,10 @@ from linfa.symbolic.alphabet import B, F, W
 from linfa.symbolic.derivation import Derivation
 from linfa.symbolic.dual import Array
 from linfa.symbolic.letters import DEPTH, LAYER, Letter
-from linfa.symbolic.numeric import evaluate, exact_point, rate
+from linfa.symbolic.numeric import defined, evaluate, exact_point, rate
 from linfa.symbolic.printing import latex, text
 from linfa.symbolic.rules import Flow, Rule
 from linfa.symbolic.words import Scalar, Word
-
-_ROUNDING = 1e-10
 
 
 @dataclass(frozen=True)
@@ -128,12 +126,8 @@ class Law:
         flow = self.rule.net(depth)
         quantity = self.quantity.at({DEPTH: depth})
         needed = {a.key for a in quantity.letters()}
-        defined = {
-            c: _defined(c, flow, values, parameters)
-            for c in flow.constants
-            if c.letters()[0].key in needed & _introduced(flow)
-        }
-        return evaluate(quantity, {**values, **defined}, parameters)
+        introduced = defined(flow, values, parameters, exact=False, among=needed)
+        return evaluate(quantity, {**values, **introduced}, parameters)
 
 
 def _where(quantity: Word | Scalar) -> str:
@@ -141,10 +135,6 @@ def _where(quantity: Word | Scalar) -> str:
     projectors = "; P_l projects onto the complement of the range of M_l, P_l M_l = 0" if "P" in names else ""
     pairs = "; M_lᵀα_l = M_{l+1}ᵀβ_l" if "α" in names else ""
     return projectors + pairs
-
-
-def _introduced(flow: Flow) -> set[tuple[str, str]]:
-    return {c.letters()[0].key for c in flow.constants if c.letters()[0].key[0] in {"P", "α", "β"}}
 
 
 def _arrays(rule: Rule, weights: Sequence[Array], feedback: Sequence[Array]) -> dict[Word, Array]:
@@ -155,26 +145,3 @@ def _arrays(rule: Rule, weights: Sequence[Array], feedback: Sequence[Array]) -> 
     if rule.path is None:
         return values | {B(l): A for l, A in enumerate(feedback, start=2)}
     return values | {F(l, depth): A for l, A in enumerate(feedback, start=1)}
-
-
-def _defined(
-    source: Word, flow: Flow, values: Mapping[Word, Array], parameters: Mapping[sympy.Symbol, float] | None
-) -> Array:
-    letter = source.letters()[0]
-    assert isinstance(letter, Letter)
-    assert letter.index is not None
-    name, l = letter.name, letter.index
-    lower: Array = evaluate(flow.paths[l], values, parameters).astype(float)
-    if name == "P":
-        kernel = _kernel(lower.T)
-        return np.asarray(kernel @ kernel.T)
-    upper: Array = evaluate(flow.paths[l + 1], values, parameters).astype(float)
-    pairs = _kernel(np.concatenate([lower.T, -upper.T], axis=1))
-    return pairs[: len(lower)] if name == "α" else pairs[len(lower) :]
-
-
-def _kernel(A: Array) -> Array:
-    """Orthonormal columns that span the null space, to rounding."""
-    _, values, Vt = np.linalg.svd(A)
-    rank = int(np.sum(values > _ROUNDING * max(values[0], 1e-300))) if values.size else 0
-    return np.asarray(Vt[rank:].T)

@@ -10,7 +10,7 @@ from math import lcm
 
 import numpy as np
 import sympy
-from sympy import QQ, ZZ
+from sympy import QQ
 from sympy.polys.matrices import DomainMatrix
 
 from linfa.symbolic.dual import Array
@@ -45,7 +45,8 @@ def rank(rows: Array, modulus: int | None) -> int:
 
 
 def kernel(A: Array) -> Array:
-    """Integer columns that span {x : A x = 0} over the rationals, shape (columns of A, nullity).
+    """Integer columns that span {x : A x = 0} over the rationals, shape (columns of A, nullity), for integers or
+    fractions A.
 
     >>> kernel(np.array([[1, 2]])).ravel()
     array([-2, 1], dtype=object)
@@ -61,8 +62,8 @@ def kernel(A: Array) -> Array:
 
 
 def _over_rationals(A: Array) -> DomainMatrix:
-    rows = [[ZZ(int(a)) for a in row] for row in A.tolist()]
-    return DomainMatrix(rows, A.shape, ZZ).convert_to(QQ)
+    rows = [[QQ(int(a.numerator), int(a.denominator)) for a in row] for row in A.tolist()]
+    return DomainMatrix(rows, A.shape, QQ)
 
 
 def projector(columns: Array) -> Array:

@@ -6,7 +6,7 @@ probability ≤ d/(2r + 1).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, TypeAlias
 
@@ -22,6 +22,7 @@ from linfa.symbolic.words import Monomial, Scalar, Word
 
 Number: TypeAlias = Any
 _RANGE = 10**6
+_ROUNDING = 1e-10
 _DEFINED = ("P", "α", "β")
 
 
@@ -156,18 +157,42 @@ def _one(letter: Letter) -> Word:
     return Word(letter.rows, letter.cols, ((((letter, False),), sympy.Integer(1)),))
 
 
-def defined(flow: Flow, values: Mapping[Word, Array]) -> dict[Word, Array]:
-    """The exact values of P_l (projector onto what M_l cannot reach) and of α_l, β_l (pairs with M_lᵀα = M_{l+1}ᵀβ)."""
+def defined(
+    flow: Flow,
+    values: Mapping[Word, Array],
+    parameters: Mapping[sympy.Symbol, Number] | None = None,
+    *,
+    exact: bool = True,
+    among: Collection[tuple[str, str]] | None = None,
+) -> dict[Word, Array]:
+    """The values of P_l (projector onto what M_l cannot reach) and of α_l, β_l (pairs with M_lᵀα = M_{l+1}ᵀβ).
+
+    Args: flow, values, parameters: as for `evaluate`; exact: in integers and fractions, or else to rounding with
+        orthonormal pairs; among: the keys of the letters that are needed, all of them when absent.
+    """
     found: dict[Word, Array] = {}
     for source in flow.constants:
-        name, index = source.letters()[0].key[0], _index(source)
-        if name == "P":
-            found[source] = projector(kernel(evaluate(flow.paths[index], values).T.astype(object)))
-        if name in {"α", "β"}:
-            lower, upper = evaluate(flow.paths[index], values), evaluate(flow.paths[index + 1], values)
-            pairs = kernel(np.concatenate([lower.T, -upper.T], axis=1).astype(object))
-            found[source] = pairs[: len(lower)] if name == "α" else pairs[len(lower) :]
+        key, index = source.letters()[0].key, _index(source)
+        if key[0] not in _DEFINED or (among is not None and key not in among):
+            continue
+        lower = evaluate(flow.paths[index], values, parameters)
+        if key[0] == "P":
+            null = _null_space(lower.T, exact)
+            found[source] = projector(null) if exact else np.asarray(null @ null.T)
+        else:
+            upper = evaluate(flow.paths[index + 1], values, parameters)
+            pairs = _null_space(np.concatenate([lower.T, -upper.T], axis=1), exact)
+            found[source] = pairs[: len(lower)] if key[0] == "α" else pairs[len(lower) :]
     return found
+
+
+def _null_space(A: Array, exact: bool) -> Array:
+    """Columns that span the null space: exact ones, or orthonormal ones to rounding."""
+    if exact:
+        return kernel(A.astype(object))
+    _, singular, Vt = np.linalg.svd(A.astype(float))
+    rank = int(np.sum(singular > _ROUNDING * max(singular[0], 1e-300))) if singular.size else 0
+    return np.asarray(Vt[rank:].T)
 
 
 def _index(source: Word) -> sympy.Expr:

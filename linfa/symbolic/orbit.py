@@ -12,24 +12,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from linfa.errors import InputError
-from linfa.symbolic.problems import check_widths
+from linfa.symbolic.named import FIXED, check_rule
+from linfa.symbolic.problems import check_widths, parameters
 
 Reals: TypeAlias = NDArray[np.float64]
 Series: TypeAlias = NDArray[Any]
 Paths: TypeAlias = Callable[[Sequence[Series], int], list[Series]]
 
+LARGEST = 400
 _STEP = 1e-30
 _ORDER = 18
 _FLOOR = 1e-15
 _TAIL = 1e-15
-_STRENGTHS = (0.7, 0.35, 0.18, 0.09)
+_STRENGTHS = tuple(2.0**-k for k in range(8))
 
 
 @dataclass(frozen=True)
@@ -52,35 +53,39 @@ def orbit_rank(widths: Sequence[int], rule: str = "fa", *, seed: int = 0, smalle
         rank ∂φ_{E_m} ∘ … ∘ φ_{E_1}(θ) / ∂(E_1, …, E_m)
 
     Args:
-        widths: (n_0, …, n_L).
+        widths: (n_0, …, n_L), at most 400 parameters.
         rule: "bp", "fa", "dfa", "rho-fa" or "readout".
         seed: of the net, the feedback and the flows.
         smallest_gap: refuse an answer whose singular values do not separate by this factor.
 
     Returns: an `OrbitRank`.
-    Raises: InputError for unknown rules, bad widths, or singular values without a gap.
+    Raises: InputError for unknown rules, bad or too large widths, or singular values without a gap.
 
     >>> orbit_rank((2, 3, 2)).laws
     7
     """
     sizes = check_widths(widths)
-    if rule not in _PATHS:
-        raise InputError(f"unknown rule {rule!r}; the rules with an orbit rank are {', '.join(sorted(_PATHS))}")
+    check_rule(rule, "orbit_rank", ("bp", *FIXED))
+    if parameters(sizes) > LARGEST:
+        raise InputError(
+            f"orbit_rank takes at most {LARGEST} parameters, which can take minutes; the widths {sizes} have "
+            f"{parameters(sizes)}: use smaller widths of the same shape"
+        )
     rng = np.random.default_rng(seed)
     weights = [rng.normal(size=(n, m)) / np.sqrt(m) for n, m in zip(sizes[1:], sizes[:-1], strict=True)]
-    values = np.linalg.svd(_jacobian(weights, _PATHS[rule](weights, rng), rng), compute_uv=False)
-    rank, gap = _gap(values / values[0], sum(W.size for W in weights))
+    values = np.linalg.svd(_jacobian(weights, _paths(rule, weights, rng), rng), compute_uv=False)
+    rank, gap = _gap(values / values[0], parameters(sizes))
     if gap < smallest_gap:
         raise InputError(
             f"the singular values of {rule!r} at {sizes} separate by {gap:.1e} only, "
             f"{smallest_gap:.0e} is needed: try another seed, or closure"
         )
     relative = tuple(float(s) for s in values / values[0])
-    return OrbitRank(sizes, rule, rank, sum(W.size for W in weights) - rank, gap, relative)
+    return OrbitRank(sizes, rule, rank, parameters(sizes) - rank, gap, relative)
 
 
-def _gap(relative: Reals, parameters: int) -> tuple[int, float]:
-    padded = np.full(min(parameters, relative.size) + 1, _FLOOR)
+def _gap(relative: Reals, largest: int) -> tuple[int, float]:
+    padded = np.full(min(largest, relative.size) + 1, _FLOOR)
     padded[: relative.size] = np.maximum(relative[: padded.size], _FLOOR)
     ratios = padded[:-1] / padded[1:]
     rank = int(np.argmax(ratios)) + 1
@@ -89,10 +94,9 @@ def _gap(relative: Reals, parameters: int) -> tuple[int, float]:
 
 def _jacobian(weights: Sequence[Reals], paths: Paths, rng: np.random.Generator) -> Reals:
     p, n0 = weights[-1].shape[0], weights[0].shape[1]
-    parameters = sum(W.size for W in weights)
-    flows = -(-parameters // (p * n0)) + 2
+    flows = -(-sum(W.size for W in weights) // (p * n0)) + 2
     directions = flows * p * n0
-    unit = rng.normal(size=(flows, 1, p, n0)) / np.sqrt(p * n0)
+    unit = rng.normal(size=(flows, 1, p, n0)) / np.sqrt(flows * p * n0)
     push = 1j * _STEP * np.eye(directions).reshape(directions, flows, p, n0).swapaxes(0, 1)
     for strength in _STRENGTHS:
         end = _end(weights, strength * unit + push, paths)
@@ -150,27 +154,14 @@ def _coefficient(a: Series, b: Series, k: int) -> Series:
     return np.asarray((a[: k + 1] @ b[k::-1]).sum(axis=0))
 
 
-def _fixed(paths: Sequence[Reals]) -> Paths:
-    constant = [M[None, None] + 0j for M in paths]
+def _paths(rule: str, weights: Sequence[Reals], rng: np.random.Generator) -> Paths:
+    if rule == "bp":
+        return _backprop(weights)
+    constant = [M[None, None] + 0j for M in FIXED[rule](weights, lambda *shape: rng.normal(size=shape))]
     return lambda _series, _k: constant
 
 
-def _feedback_alignment(weights: Sequence[Reals], rng: np.random.Generator) -> Paths:
-    factors = [np.eye(weights[-1].shape[0]), *(rng.normal(size=W.shape).T for W in reversed(weights[1:]))]
-    return _fixed(list(accumulate(factors, lambda M, Bt: Bt @ M))[::-1])
-
-
-def _direct(weights: Sequence[Reals], rng: np.random.Generator) -> Paths:
-    p = weights[-1].shape[0]
-    return _fixed([*(rng.normal(size=(W.shape[0], p)) for W in weights[:-1]), np.eye(p)])
-
-
-def _read_out(weights: Sequence[Reals], _rng: np.random.Generator) -> Paths:
-    p = weights[-1].shape[0]
-    return _fixed([*(np.zeros((W.shape[0], p)) for W in weights[:-1]), np.eye(p)])
-
-
-def _backprop(weights: Sequence[Reals], _rng: np.random.Generator) -> Paths:
+def _backprop(weights: Sequence[Reals]) -> Paths:
     p = weights[-1].shape[0]
     kept: dict[int, Series] = {}
 
@@ -188,12 +179,3 @@ def _backprop(weights: Sequence[Reals], _rng: np.random.Generator) -> Paths:
 
 def _coefficient_left(a: Series, b: Series, k: int) -> Series:
     return np.asarray(a[k] @ b[0]) if b.shape[0] == 1 else _coefficient(a, b, k)
-
-
-_PATHS: dict[str, Callable[[Sequence[Reals], np.random.Generator], Paths]] = {
-    "fa": _feedback_alignment,
-    "rho-fa": _feedback_alignment,
-    "dfa": _direct,
-    "readout": _read_out,
-    "bp": _backprop,
-}

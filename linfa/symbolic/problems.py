@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from linfa import weights as nets
 from linfa.errors import InputError
 from linfa.symbolic.differentials import affine_laws, fixed_path_laws
 from linfa.symbolic.dual import Array
-from linfa.symbolic.fields import AbstractFields, AffineFeedback, FixedPath, unit
+from linfa.symbolic.fields import AbstractFields, AffineFeedback, FixedPath
+from linfa.symbolic.named import FIXED, check_rule
 from linfa.symbolic.rules import Rule
 from linfa.symbolic.word_fields import pose_words
 
@@ -29,10 +32,13 @@ class Problem:
 
 
 def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
-    """The widths as integers, or InputError."""
-    sizes = tuple(int(n) for n in widths)
-    if len(sizes) < 3 or min(sizes) < 1 or any(n != m for n, m in zip(sizes, widths, strict=True)):
-        raise InputError(f"widths are at least three positive integers (n_0, …, n_L); {tuple(widths)} came")
+    """The widths as integers: those of a net that needs feedback, with a hidden layer.
+
+    Raises: InputError.
+    """
+    sizes = nets.check_widths(widths)
+    if len(sizes) < 3:
+        raise InputError(f"laws are counted for nets with a hidden layer, of at least three widths; {sizes} came")
     return sizes
 
 
@@ -57,49 +63,16 @@ def pose(
     if isinstance(rule, Rule):
         fields, known = pose_words(rule, weights, rng, modulus, longest)
         return Problem(rule.name, fields, weights, known)
-    if rule not in RULES:
-        raise InputError(f"unknown rule {rule!r}; the rules with a closure are {', '.join(sorted(RULES))}, or a Rule")
-    return RULES[rule](rule, weights, rng)
+    return _named(check_rule(rule, "exact closure"), weights, rng)
 
 
-def _fixed(name: str, paths: Sequence[Array], weights: tuple[Array, ...]) -> Problem:
-    fields = FixedPath(tuple(paths))
-    return Problem(name, fields, weights, fixed_path_laws(fields, weights))
-
-
-def _feedback_alignment(name: str, weights: tuple[Array, ...], rng: np.random.Generator) -> Problem:
-    paths = [unit(weights[-1].shape[0])]
-    for W in reversed(weights[1:]):
-        paths.append(integers(rng, *W.shape).T @ paths[-1])
-    return _fixed(name, paths[::-1], weights)
-
-
-def _direct(name: str, weights: tuple[Array, ...], rng: np.random.Generator) -> Problem:
-    p = weights[-1].shape[0]
-    return _fixed(name, [*(integers(rng, W.shape[0], p) for W in weights[:-1]), unit(p)], weights)
-
-
-def _read_out(name: str, weights: tuple[Array, ...], _rng: np.random.Generator) -> Problem:
-    p = weights[-1].shape[0]
-    return _fixed(name, [*(0 * W[:, :1] * unit(p)[:1] for W in weights[:-1]), unit(p)], weights)
-
-
-def _backprop(name: str, weights: tuple[Array, ...], _rng: np.random.Generator) -> Problem:
-    fields = AffineFeedback(1, tuple(0 * W for W in weights[1:]))
-    return Problem(name, fields, weights, affine_laws(fields, weights))
-
-
-def _kolen_pollack(name: str, weights: tuple[Array, ...], rng: np.random.Generator) -> Problem:
-    """B = W + D with D = B − W constant: as many laws again as B has entries."""
+def _named(rule: str, weights: tuple[Array, ...], rng: np.random.Generator) -> Problem:
+    if rule in FIXED:
+        paths = FixedPath(tuple(FIXED[rule](weights, partial(integers, rng))))
+        return Problem(rule, paths, weights, fixed_path_laws(paths, weights))
+    if rule == "bp":
+        fields = AffineFeedback(1, tuple(0 * W for W in weights[1:]))
+        return Problem(rule, fields, weights, affine_laws(fields, weights))
+    # Kolen–Pollack: B = W + D with D = B − W constant: as many laws again as B has entries.
     fields = AffineFeedback(1, tuple(integers(rng, *W.shape) for W in weights[1:]))
-    return Problem(name, fields, weights, affine_laws(fields, weights), moved=sum(W.size for W in weights[1:]))
-
-
-RULES: dict[str, Callable[[str, tuple[Array, ...], np.random.Generator], Problem]] = {
-    "fa": _feedback_alignment,
-    "rho-fa": _feedback_alignment,
-    "dfa": _direct,
-    "readout": _read_out,
-    "bp": _backprop,
-    "kp": _kolen_pollack,
-}
+    return Problem(rule, fields, weights, affine_laws(fields, weights), moved=sum(W.size for W in weights[1:]))

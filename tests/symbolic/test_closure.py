@@ -2,7 +2,7 @@
 
 import pytest
 import sympy
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from linfa.errors import InputError
@@ -71,10 +71,15 @@ def test_for_fixed_feedback_the_known_laws_are_all(widths, rule, seed):
 
 
 @unchecked
-@settings(max_examples=6)
-@given(st.lists(st.integers(1, 5), min_size=3, max_size=5).map(tuple))
-def test_for_gradient_flow_the_two_methods_agree(widths):
-    assert closure(widths, "bp").lie == orbit_rank(widths, "bp").rank
+@settings(max_examples=max(1, settings.default.max_examples // 4))
+@example((5, 5, 5, 5, 1), 0)
+@example((4, 4, 3, 5, 1), 0)
+@example((3, 4, 5, 5, 1), 0)
+@example((2, 5, 5, 1, 1), 0)
+@given(sizes, st.integers(0, 1000))
+def test_for_gradient_flow_the_two_methods_agree(widths, seed):
+    """The examples run away in finite time unless the flows are short."""
+    assert closure(widths, "bp").lie == orbit_rank(widths, "bp", seed=seed).rank
 
 
 @unchecked
@@ -156,10 +161,13 @@ def test_longer_laws_complete_the_tower():
     ("make", "message"),
     [
         (lambda: closure((2, 3)), "at least three"),
-        (lambda: closure((2, 0, 2)), "positive integers"),
-        (lambda: closure((2, 2.5, 2)), "positive integers"),
-        (lambda: closure((2, 3, 2), "hebb"), "unknown rule"),
-        (lambda: closure((20, 30, 10)), "at most 400 parameters"),
+        (lambda: closure((2, 0, 2)), "whole number ≥ 1; n_1 is 0"),
+        (lambda: closure((2, 2.5, 2)), "whole number ≥ 1; n_1 is 2.5"),
+        (lambda: closure((2, True, 2)), "whole number ≥ 1; n_1 is True"),
+        (lambda: closure((2, "a", 2)), "whole number ≥ 1; n_1 is 'a'"),
+        (lambda: closure((2, 3, 2), "hebb"), "unknown rule 'hebb'.*bp, fa, dfa, rho-fa, readout, kp"),
+        (lambda: closure((2, 3, 2), "usf"), "no polynomial of the weights"),
+        (lambda: closure((20, 30, 10)), "at most 400 parameters.*900 parameters: close smaller widths"),
         (lambda: closure((1, 101, 1)), "widths up to 100"),
         (lambda: closure((2, 3, 2), KOLEN_POLLACK), "'kp' only"),
         (lambda: closure((2, 3, 2), Rule("uSF", feedback=lambda l: sign(W(l)))), "polynomial in the weights"),
@@ -167,7 +175,10 @@ def test_longer_laws_complete_the_tower():
             lambda: closure((2, 3, 2), Rule("irrational", feedback=lambda l: sympy.sqrt(2) * B(l))),
             "rational coefficients",
         ),
-        (lambda: orbit_rank((2, 3, 2), "kp"), "unknown rule"),
+        (lambda: orbit_rank((2, 3, 2), "kp"), "orbit_rank does not count 'kp': linfa.symbolic.closure does"),
+        (lambda: orbit_rank((2, 3, 2), "usf"), "no polynomial of the weights"),
+        (lambda: orbit_rank((2, 3, 2), "hebb"), "unknown rule 'hebb'"),
+        (lambda: orbit_rank((20, 30, 10), "bp"), "at most 400 parameters.*900"),
         (lambda: orbit_rank((2, 3, 2), smallest_gap=1e20), "separate by"),
     ],
 )

@@ -57,6 +57,7 @@ FAMILIES = [
     (interpolated(sympy.Rational(1, 3)), {BELOW - ABOVE / 3 - 2 * MIXED / 3}),
     (READ_OUT_ONLY, {W(l)}),
     (Rule("twice", feedback=lambda l: 2 * B(l)), {P @ W(l), BELOW - 2 * MIXED}),
+    (Rule("third", feedback=lambda l: B(l) / 3), {P @ W(l), BELOW - MIXED / 3}),
     (Rule("gained", feedback=gained), {BELOW - W(l + 1).T @ gained(l + 1)}),
     (Rule("skewed", feedback=skewed), set()),
 ]

@@ -69,6 +69,8 @@ def solve(
     >>> bool(law.residual(run).max() < 1e-14), bool(law.drift(run).max() > 1e-3)
     (True, True)
     """
+    watched = (laws,) if isinstance(laws, AbstractLaw) else tuple(laws)
+    _check_kinds(system, task, solver, watched, observe)
     system.check(task.n_in, task.n_out)
     numbers = sum(math.prod(part.shape) for _, part in system.parts(system.start()).values())
     needed = 8 * solver.moments() * numbers
@@ -77,10 +79,10 @@ def solve(
             f"keeping {solver.moments()} states of {numbers:,} numbers takes {needed / 2**30:.1f} GiB: "
             "lower the solver's saves, or solve with states=False and name what you need in laws or observe"
         )
-    laws, observe = tuple(laws), dict(observe or {})
-    _check_names(system, laws, observe)
+    observe = dict(observe or {})
+    _check_names(system, watched, observe)
     with tqdm(total=100, disable=not progress, desc=system.rule.name, unit="%", leave=False) as bar:
-        seen = _Seen(system, task, laws, observe, states, bar)
+        seen = _Seen(system, task, watched, observe, states, bar)
         outcome = solver.run(system, task, seen)
     attrs = {
         "status": outcome.status,
@@ -96,6 +98,25 @@ def solve(
         ),
     }
     return Trajectory(seen.dataset(attrs), system.rule, outcome.pieces, seen.system.full)
+
+
+def _check_kinds(system: Any, task: Any, solver: Any, laws: Any, observe: Any) -> None:
+    """Raise InputError where an argument is not what its place is for."""
+    needed = (
+        (system, AbstractSystem, "linfa.Full"),
+        (task, Task, "linfa.Task"),
+        (solver, AbstractSolver, "linfa.Flow"),
+    )
+    for thing, kind, example in needed:
+        if not isinstance(thing, kind):
+            raise InputError(
+                f"solve takes a system, a task and a solver, in this order; got {type(thing).__name__} where "
+                f"{example}(…) was needed"
+            )
+    if not all(isinstance(law, AbstractLaw) for law in laws):
+        raise InputError(f"laws are objects such as linfa.laws.MatrixLaw(); got {laws!r}")
+    if observe is not None and not isinstance(observe, Mapping):
+        raise InputError(f"observables are given by name, {{name: function}}; got {type(observe).__name__}")
 
 
 def _check_names(system: AbstractSystem, laws: tuple[AbstractLaw, ...], observe: Mapping[str, Observable]) -> None:
@@ -143,6 +164,10 @@ class _Seen:
         self._label(system.alignments(state, batch, step))
         for name, function in self.observe.items():
             value = np.asarray(function(system.lift(state)))
+            if name in self.rows and value.shape != self.rows[name][0].shape:
+                raise InputError(
+                    f"observables keep their shape; {name} went from {self.rows[name][0].shape} to {value.shape}"
+                )
             if not np.all(np.isfinite(value)):
                 raise InputError(f"observables must be finite; {name} gave {value} at step {step}")
             self._put(name, tuple(f"{name}_{axis}" for axis in range(value.ndim)), value)

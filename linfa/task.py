@@ -99,6 +99,8 @@ class Task:
     origin: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.loss, AbstractLoss):
+            raise InputError(f"a loss is an object such as linfa.Squared(); got {self.loss!r}")
         if self.moments is None:
             _check_samples(self.inputs, self.targets)
             self.loss.check(np.asarray(self.targets))
@@ -197,6 +199,8 @@ class Task:
         """
         loss, draw = loss or Squared(), generator(rng)
         x, labels, names = _select(train_images, train_labels, classes)
+        if len(set(names)) != len(names) or not names:
+            raise InputError(f"classes must be different labels, at least one; got {names}")
         absent = [name for i, name in enumerate(names) if i not in labels]
         if absent:
             raise InputError(
@@ -213,8 +217,12 @@ class Task:
         if spread == 0:
             raise InputError("the images are all the same, so they cannot be scaled: nothing can be learnt from them")
         test = None
+        if (test_images is None) != (test_labels is None):
+            raise InputError("test images and test labels come together; one of them is missing")
         if test_images is not None and test_labels is not None:
             x_test, l_test, _ = _select(test_images, test_labels, names)
+            if x_test.shape[1:] != x.shape[1:]:
+                raise InputError(f"training images have {x.shape[1]} pixels, test images {x_test.shape[1]}")
             test = cls((x_test - mean) / spread, loss.encode(l_test, len(names)), loss)
         seed = rng if isinstance(rng, int) else "a generator"
         origin = {"classes": [int(c) for c in names], "samples": len(x), "label_noise": label_noise, "seed": seed}
@@ -367,6 +375,8 @@ def _select(images: Array, labels: Array, classes: Sequence[int] | None) -> tupl
         raise InputError(f"labels must be whole numbers; their dtype is {original.dtype}")
     names = np.unique(original).tolist() if classes is None else list(classes)
     kept = np.isin(original, names)
+    if not np.any(kept):
+        raise InputError(f"none of the classes {names} occurs among the labels {np.unique(original).tolist()}")
     number = {name: i for i, name in enumerate(names)}
     numbered = np.array([number[int(c)] for c in original[kept]], dtype=int)
     return _real(x[kept].reshape(int(kept.sum()), -1), "images"), numbered, names

@@ -199,9 +199,14 @@ def content_digest(dataset: xr.Dataset) -> str:
 def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     """Write a labelled result as netCDF with a digest of its content, whole or not at all; return the path."""
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir():
+        raise ResultError(f"{target} is a folder: name the file that the result should be written to")
     dataset = dataset.assign_attrs(content=content_digest(dataset))
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise ResultError(f"no result can be written to {target} ({error}): choose another folder") from error
     os.close(handle)
     try:
         dataset.to_netcdf(temporary, engine="h5netcdf")

@@ -13,7 +13,7 @@ try:
 except ImportError:
     sys.exit(str(missing_extra("typer", "figures", "for the command line of the rooms")))
 
-from sims.registry import STUDIES, find
+from sims.registry import find
 from sims.study import Interrupted, cache_folder, collect
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -27,11 +27,11 @@ def main(
     listing: Annotated[bool, typer.Option("--list", help="Print one line per study and stop.")] = False,
 ) -> None:
     """Run studies and keep their results."""
-    if listing:
-        for study in STUDIES.values():
-            typer.echo(f"{study.name:<16}{study.paper:<48}{study.claim}")
-        return
     try:
+        if listing:
+            for study in find(studies or []):
+                typer.echo(f"{study.name:<16}{study.paper:<48}{study.claim}")
+            return
         for study in find(studies or []):
             began = time.perf_counter()
             results = collect(study, fast, jobs=jobs)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import xarray as xr
 from tqdm import tqdm
 
 import linfa
-from linfa.errors import LinfaError, ResultError
+from linfa.errors import InputError, LinfaError, ResultError
 from linfa.provenance import describe, digest
 from linfa.trajectory import load_dataset, save_dataset
 
@@ -109,6 +110,7 @@ def collect(
     kept = [_kept(path) for path in paths]
     todo = [(cell, path) for cell, path, data in zip(cells, paths, kept, strict=True) if data is None]
     if todo:
+        _check_folder(todo[0][1].parent)
         jobs = min(jobs or os.cpu_count() or 1, len(todo))
         _compute(study, todo, executor or workers(jobs), executor is None, len(cells), progress)
     return [
@@ -117,17 +119,39 @@ def collect(
     ]
 
 
+def _check_folder(folder: Path) -> None:
+    """Raise InputError where results cannot be kept, before any is computed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"results cannot be kept in {folder} ({error}): set LINFA_CACHE to a folder of yours"
+        ) from error
+
+
 def workers(jobs: int) -> ProcessPoolExecutor:
     """Return fresh worker processes with one BLAS thread each: the same bits however many there are."""
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # read by the workers when they load NumPy, and by nobody else any more
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(jobs, mp_context=context, initializer=_ignore_interrupts)
+    return ProcessPoolExecutor(jobs, mp_context=_Deaf())
 
 
-def _ignore_interrupts() -> None:
-    """Leave ctrl-C to the parent, which finishes what is running."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+class _Deaf(SpawnContext):
+    """Starts processes that leave ctrl-C to their parent from their first instruction on, while they still import."""
+
+    class Process(SpawnProcess):
+        """A process that inherits the ignored signal; the parent hears it again at once."""
+
+        def start(self) -> None:
+            """Start with SIGINT ignored, where signals can be set at all (in the main thread)."""
+            if threading.current_thread() is not threading.main_thread():
+                super().start()
+                return
+            before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+            try:
+                super().start()
+            finally:
+                signal.signal(signal.SIGINT, before)
 
 
 def _kept(path: Path) -> xr.Dataset | None:
@@ -159,7 +183,7 @@ def _compute(
             future.cancel()
         if own:
             pool.shutdown(wait=True, cancel_futures=True)
-        kept = total - len(todo) + sum(f.done() and not f.cancelled() for f in waiting)
+        kept = total - len(todo) + sum(f.done() and not f.cancelled() and f.exception() is None for f in waiting)
         raise Interrupted(
             f"{study.name} was interrupted; {kept} of {total} cells are kept, and the same command goes on from there"
         ) from None

@@ -61,7 +61,7 @@ class Flow(AbstractSolver):
     method: str = "DOP853"
     saves: int = 100
     steady: float | None = None
-    max_steps: int = 1_000_000
+    max_steps: int = 100_000
     dense: bool = False
 
     def __post_init__(self) -> None:
@@ -87,6 +87,7 @@ class Flow(AbstractSolver):
             raise InputError("Flow integrates NumPy arrays; move the weights to NumPy, or use Descent")
         system.rule.at(None)
         clock = _Clock(self, system, task, start)
+        clock.check_start()
         recorder.save(0.0, 0, start)
         for k in range(1, self.saves + 1):
             moment = self.t * k / self.saves
@@ -122,6 +123,13 @@ class _Clock:
         self.y = _flat(self.start)
         # In double precision, whatever the weights came in: an adaptive method has no use for less.
         self.batch = self.task.everything(self.y)
+
+    def check_start(self) -> None:
+        """Raise DivergenceError where the flow cannot even begin: SciPy would search for a first step for ever."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            first = self._velocity(0.0, self.y)
+        if not np.all(np.isfinite(first)):
+            raise diverged(self.system, self.start, "at the start", "the velocity overflows: start smaller")
 
     def state(self) -> State:
         """Return the present state."""
@@ -185,7 +193,10 @@ class _Clock:
 
 
 _ADVICE = "the flow itself may blow up in finite time: start smaller, or shorten t. "
-_LONGER = "the problem is stiff (try method='LSODA' or 'Radau'), or max_steps is too small"
+_LONGER = (
+    "the problem is stiff (try method='LSODA' or 'Radau', or a smaller start), it rests (stop there with steady=1e-9), "
+    "or max_steps is too small"
+)
 
 
 def _flat(state: State) -> np.ndarray:

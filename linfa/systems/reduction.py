@@ -56,6 +56,8 @@ class Reduction:
             xp = array_namespace(G)
             if not bool(xp.all(xp.isfinite(G))):
                 raise InputError(f"{name} must be finite: the weights or the feedback are too large for their widths")
+        if not bool(array_namespace(self.grams[0]).all(self.grams[0] == eye(n, self.grams[0]))):
+            raise InputError("𝒢_0 must be the identity: the first basis is the input itself")
 
     @property
     def depth(self) -> int:
@@ -80,14 +82,11 @@ class Reduction:
                 "ρ-FA, direct feedback, read-out only); simulate the full network with linfa.Full"
             )
         rule.check(weights)
-        xp = array_namespace(weights[0])
         basis = eye(weights.widths[0], weights[0])
         grams = []
         for W, M in zip(weights, rule.paths(State(weights.matrices, rule.start(weights))), strict=True):
             grams.append(basis.mT @ basis)
-            pushed = W @ basis
-            M = xp.broadcast_to(M, (*pushed.shape[:-1], M.shape[-1]))
-            basis = xp.concat([pushed, M], axis=-1)
+            basis = next_basis(W, M, basis)
         pairs = rule.stand_ins(State(weights.matrices)) if rule.layerwise else ()
         squares = (
             tuple(inner(W, W) for W in weights),
@@ -103,45 +102,76 @@ class Reduction:
         rng: Rng,
         *,
         members: int | None = None,
-        weight_scale: float = 1.0,
-        feedback_scale: float = 1.0,
+        weight_scale: float | Sequence[float] = 1.0,
+        feedback_scale: float | Sequence[float] = 1.0,
     ) -> Reduction:
         """Return a draw, exact in law, of the Gram matrices of a Gaussian net of any width under feedback alignment.
 
         W_l(0)[i, j] ~ N(0, weight_scale²/n_{l−1}) and B_l[i, j] ~ N(0, feedback_scale²/n_{l−1}), as in the standard
-        start. Level l mixes its n_l independent rows into a Wishart matrix Q_l of size n_0 + lp:
+        start. With s_l = weight_scale/√n_{l−1} and τ_l = feedback_scale/√n_{l−1}, level l mixes its n_l independent
+        rows into a Wishart matrix Q_l of size n_0 + lp:
 
-            H_L = I,   H_l = τ² H_{l+1}^{½ᵀ} Q_l[last p, last p] H_{l+1}^{½}          (H_l = M_lᵀM_l, from the top down)
-            𝒢_0 = I,   𝒢_l = D_lᵀ Q_l D_l,  D_l = diag(s 𝒢_{l−1}^{½}, τ H_{l+1}^{½})    (from the bottom up)
+            H_L = I,   H_l = τ_{l+1}² H_{l+1}^{½ᵀ} Q_l[last p, last p] H_{l+1}^{½}    (H_l = M_lᵀM_l, from the top down)
+            𝒢_0 = I,   𝒢_l = D_lᵀ Q_l D_l,  D_l = diag(s_l 𝒢_{l−1}^{½}, τ_{l+1} H_{l+1}^{½})      (from the bottom up)
+            basis_L = [s_L N 𝒢_{L−1}^{½} | I],  N a p × (n_0 + (L−1)p) matrix of independent normals
+
+        N is drawn first and the roots 𝒢^{½} are unique, so draws with one seed and growing widths converge.
 
         Args:
             widths: n_0 … n_L; the cost does not depend on n_1 … n_{L−1}.
             rng: a seed or generator.
             members: how many independent networks; None for one without a leading axis.
-            weight_scale: of the start.
-            feedback_scale: of the feedback.
+            weight_scale: of the start; one number, or L numbers for W_1 … W_L.
+            feedback_scale: of the feedback; one number, or L − 1 numbers for B_2 … B_L.
 
         >>> Reduction.gaussian((4, 10**9, 10**9, 2), rng=0).readout.shape
         (2, 10)
         """
         widths = check_widths(widths)
-        s, tau = check_scale(weight_scale), check_scale(feedback_scale, "feedback_scale")
-        draw, lead = generator(rng), () if members is None else (members,)
         n, p, L = widths[0], widths[-1], len(widths) - 1
+        s = _deviations(weight_scale, widths[:-1], "weight_scale")
+        tau = _deviations(feedback_scale, widths[1:-1], "feedback_scale")
+        draw, lead = generator(rng), () if members is None else (check_members(members),)
+        normals = draw.standard_normal((*lead, p, n + (L - 1) * p))
         Q = [_wishart_root(draw, lead, n + l * p, widths[l]) for l in range(1, L)]
         # Roots: a factor R with Gram matrix RᵀR; roots of H_l from the top down, of 𝒢_l from the bottom up.
         H = [np.broadcast_to(np.eye(p), (*lead, p, p))]
         for l in reversed(range(1, L)):
-            H.insert(0, _square_root(Q[l - 1][..., -p:] @ H[0] * (tau / np.sqrt(widths[l]))))
-        root = np.broadcast_to(np.eye(n), (*lead, n, n))
-        grams = [root.mT @ root]
+            H.insert(0, _square_root(Q[l - 1][..., -p:] @ H[0] * tau[l - 1]))
+        root, grams = np.broadcast_to(np.eye(n), (*lead, n, n)), [np.eye(n)]
         for l in range(1, L):
-            D = _block_diagonal(s / np.sqrt(widths[l - 1]) * root, tau / np.sqrt(widths[l]) * H[l])
-            root = _square_root(Q[l - 1] @ D)
+            root = _square_root(Q[l - 1] @ _block_diagonal(s[l - 1] * root, tau[l - 1] * H[l]))
             grams.append(root.mT @ root)
-        top = draw.standard_normal((*lead, p, root.shape[-2])) @ (s / np.sqrt(widths[L - 1]) * root)
-        readout = np.concatenate([top, np.broadcast_to(np.eye(p), (*lead, p, p))], axis=-1)
+        readout = np.concatenate([s[-1] * normals @ root, np.broadcast_to(np.eye(p), (*lead, p, p))], axis=-1)
         return cls(widths, tuple(grams), readout)
+
+
+def next_basis(W: Array, M: Array, basis: Array) -> Array:
+    """Return [W · basis | M]; leading axes of the start and of the feedback are broadcast against each other.
+
+    >>> next_basis(2 * np.eye(2), np.ones((2, 1)), np.eye(2)).tolist()
+    [[2.0, 0.0, 1.0], [0.0, 2.0, 1.0]]
+    """
+    xp, pushed = array_namespace(W), W @ basis
+    lead = np.broadcast_shapes(tuple(pushed.shape[:-2]), tuple(M.shape[:-2]))
+    return xp.concat([xp.broadcast_to(part, (*lead, *part.shape[-2:])) for part in (pushed, M)], axis=-1)
+
+
+def check_members(members: int) -> int:
+    """Return how many networks an ensemble has, or say that it needs one at least."""
+    if not isinstance(members, int | np.integer) or isinstance(members, bool) or members < 1:
+        raise InputError(
+            f"an ensemble has a whole number of members ≥ 1 (None: one without a leading axis); got {members!r}"
+        )
+    return int(members)
+
+
+def _deviations(scale: float | Sequence[float], fan_in: tuple[int, ...], what: str) -> tuple[float, ...]:
+    """Return scale/√fan_in for every layer."""
+    scales = tuple(scale) if isinstance(scale, Sequence) else (scale,) * len(fan_in)
+    if len(scales) != len(fan_in):
+        raise InputError(f"{what} is one number, or one per matrix, {len(fan_in)} of them here; got {len(scales)}")
+    return tuple(check_scale(a, what) / float(np.sqrt(n)) for a, n in zip(scales, fan_in, strict=True))
 
 
 def _wishart_root(draw: np.random.Generator, lead: tuple[int, ...], size: int, n: int) -> np.ndarray:
@@ -154,12 +184,14 @@ def _wishart_root(draw: np.random.Generator, lead: tuple[int, ...], size: int, n
 
 
 def _square_root(R: np.ndarray) -> np.ndarray:
-    """Return a square upper factor with the same Gram matrix as R, by QR, so that no precision is squared away."""
+    """Return the upper factor, diagonal ≥ 0, with the same Gram matrix as R: by QR, no precision is squared away."""
     rows, size = R.shape[-2:]
     if rows < size:
         pad = np.zeros((*R.shape[:-2], size - rows, size))
         R = np.concatenate([R, pad], axis=-2)
-    return np.asarray(np.linalg.qr(R, mode="r"))
+    root = np.asarray(np.linalg.qr(R, mode="r"))
+    diagonal = np.diagonal(root, axis1=-2, axis2=-1)[..., None]
+    return np.where(diagonal < 0, -root, root)
 
 
 def _block_diagonal(A: np.ndarray, B: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from linfa.errors import InputError
 from linfa.rules.interface import AbstractRule, Passes, State
 from linfa.systems.drawn import Drawn
 from linfa.systems.interface import AbstractSystem, Labelled, Samples
-from linfa.systems.reduction import Reduction
+from linfa.systems.reduction import Reduction, next_basis
 from linfa.weights import Weights
 
 
@@ -39,6 +39,7 @@ class WidthFree(AbstractSystem):
         rule: feedback alignment, ρ-FA, direct feedback, or read-out only.
         reduction: the Gram matrices; computed once from weights and rule where they are not given.
         copies: whether weights decay, which takes one copy of the coordinates per power of α; solvers set it.
+        areas: whether only the antisymmetric parts of R_1 … R_{L−1} are kept; see `flowing`.
 
     Raises:
         NoLawError: where the feedback path moves (backprop, sign-concordant, Kolen–Pollack, …).
@@ -55,6 +56,7 @@ class WidthFree(AbstractSystem):
     rule: AbstractRule
     reduction: Reduction | None = None
     copies: bool = False
+    areas: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.rule, AbstractRule):
@@ -71,8 +73,8 @@ class WidthFree(AbstractSystem):
         rng: Rng,
         *,
         members: int | None = None,
-        weight_scale: float = 1.0,
-        feedback_scale: float = 1.0,
+        weight_scale: float | Sequence[float] = 1.0,
+        feedback_scale: float | Sequence[float] = 1.0,
     ) -> WidthFree:
         """Return a Gaussian network of any finite width under feedback alignment, drawn exactly in law.
 
@@ -104,7 +106,26 @@ class WidthFree(AbstractSystem):
 
     def decaying(self) -> WidthFree:
         """Return the system with one copy of the coordinates per power of α."""
+        if self.areas:
+            raise InputError(_STEPS)
         return replace(self, copies=True)
+
+    def flowing(self) -> WidthFree:
+        """Return the system for continuous time alone, in which every law holds to rounding under any solver.
+
+        There R_l + R_lᵀ = Z_l Z_lᵀ, so R_l = ½ Z_l Z_lᵀ + its area ½ (R_l − R_lᵀ), and only areas evolve:
+        p n_0 + (L−1) p(p−1)/2 numbers, no law among them. Finite steps change R_l + R_lᵀ − Z_l Z_lᵀ, and are refused.
+
+        >>> import linfa
+        >>> net, task = linfa.Weights.standard((3, 9, 2), rng=0), linfa.Task.teacher(3, 2, rng=1)
+        >>> free = WidthFree(net, linfa.FeedbackAlignment.random(net, rng=2)).flowing()
+        >>> run = linfa.solve(free, task, linfa.Flow(t=3.0, rtol=1e-2, atol=1e-2, method="RK23"))
+        >>> bool(linfa.laws.MatrixLaw().residual(run).max() < 1e-14)
+        True
+        """
+        if self.copies:
+            raise InputError(_STEPS)
+        return replace(self, areas=True)
 
     def start(self) -> State:
         """Return α = 1, Φ = 0, R_j = 0, with an axis for the copies."""
@@ -118,27 +139,41 @@ class WidthFree(AbstractSystem):
         alpha = xp.ones((*self.lead, 1, 1, 1), dtype=G.dtype, device=device(G))
         return State((alpha, zeros(L, n), *(zeros(L - j, p) for j in range(1, L))))
 
+    def _decays(self, state: State) -> bool:
+        """Whether α may differ from 1: a state with copies; a single layer needs but one."""
+        return bool(state.weights[1].shape[-3] > 1) or self.grams.depth == 1
+
     def rows(self, state: State) -> tuple[Array, ...]:
         """Return z_1 … z_L, linear in the coordinates."""
         _, Phi, *R = state.weights
         n, p, layers = self.widths[0], self.widths[-1], range(1, self.grams.depth + 1)
-        if self.copies:
+        if self._decays(state):
             picked = ((Phi[..., l - 1, :, :], *(R[j - 1][..., l - 1 - j, :, :] for j in range(1, l))) for l in layers)
             return tuple(self._xp.concat(parts, axis=-1) for parts in picked)
+        if self.areas:
+            return self._rows_of_areas(Phi[..., 0, :, :], tuple(r[..., 0, :, :] for r in R))
         whole = self._xp.concat((Phi, *R), axis=-1)[..., 0, :, :]
         return tuple(whole[..., : n + (l - 1) * p] for l in layers)
+
+    def _rows_of_areas(self, Phi: Array, areas: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Return z_1 … z_L with R_l = ½ z_l 𝒢_{l−1} z_lᵀ + area."""
+        z = [Phi]
+        for G, area in zip(self.grams.grams, areas, strict=False):
+            square = (z[-1] @ G @ z[-1].mT) / 2
+            # Its two halves are rounded apart; the symmetric part must be exactly that.
+            z.append(self._xp.concat((z[-1], (square + square.mT) / 2 + area), axis=-1))
+        return tuple(z)
 
     def expansion(self, state: State) -> tuple[Array, ...]:
         """Return k_1 … k_L, k_l = [α^{l−1} Y_1; … ; Y_l]: the coefficients c_l = [α^l I; k_l] without their identity.
 
         Y_l = z_l 𝒢_{l−1} c_{l−1} is taken from the left, so that p rows are multiplied and not n_0 columns.
         """
-        n, rows = self.widths[0], self.rows(state)
+        n, rows, decays, a = self.widths[0], self.rows(state), self._decays(state), state.weights[0][..., 0, :, :]
         k = [rows[0]]  # Y_1 = Φ, for 𝒢_0 = I
         for l, (z, G) in enumerate(zip(rows[1:], self.grams.grams[1:], strict=True), 1):
             zG = z @ G
-            if self.copies:
-                a = state.weights[0][..., 0, :, :]
+            if decays:
                 k.append(self._xp.concat((a * k[-1], a**l * zG[..., :n] + zG[..., n:] @ k[-1]), axis=-2))
             else:
                 k.append(self._xp.concat((k[-1], zG[..., :n] + zG[..., n:] @ k[-1]), axis=-2))
@@ -148,19 +183,25 @@ class WidthFree(AbstractSystem):
         """Return (h_0, k_1 … k_L, f) and (δ_L): the k_l stand in for the activities that are never made."""
         k, n = self.expansion(state), self.widths[0]
         top = self.grams.readout[..., :n]
-        if self.copies:
+        if self._decays(state):
             top = state.weights[0][..., 0, :, :] ** self.grams.depth * top
         f = batch.inputs @ (top + self.grams.readout[..., n:] @ k[-1]).mT
-        return Passes((batch.inputs, *k, f), (batch.signal(f),))
+        # In continuous time there is no step; a saved moment has one, but asks for no velocity.
+        return Passes((batch.inputs, *k, f), () if self.areas and step is not None else (batch.signal(f),))
 
     def velocity(self, state: State, passes: Passes) -> State:
         """Return Φ̇^(k) = α^k E and Ṙ_j^(k) = α^k E Y_jᵀ, with E = δ_Lᵀ h_0."""
+        if not passes.signals:
+            raise InputError(_STEPS)
         alpha, Phi, *R = state.weights
         h, *k, _ = passes.activities
         E, p, xp = passes.signals[-1].mT @ h, self.widths[-1], self._xp
-        if not self.copies:
+        if not self._decays(state):
             S = (E @ k[-1].mT)[..., None, :, :]
-            return State((0 * alpha, E[..., None, :, :], *(S[..., (j - 1) * p : j * p] for j in range(1, len(R) + 1))))
+            squares = tuple(S[..., (j - 1) * p : j * p] for j in range(1, len(R) + 1))
+            if self.areas:
+                squares = tuple((S_j - S_j.mT) / 2 for S_j in squares)
+            return State((0 * alpha, E[..., None, :, :], *squares))
 
         def powers(value: Array, copies: int) -> Array:
             return xp.concat([alpha**i * value[..., None, :, :] for i in range(copies)], axis=-3)
@@ -180,11 +221,9 @@ class WidthFree(AbstractSystem):
         if self.weights is None:
             raise InputError("this network was drawn without its weights, so there are none to lift to")
         basis, frame = eye(self.widths[0], self.weights[0]), []
-        xp = array_namespace(self.weights[0])
         for W, M in zip(self.weights, self.rule.paths(State(self.weights.matrices)), strict=True):
             frame.append((W, M, basis))
-            pushed = W @ basis
-            basis = xp.concat([pushed, xp.broadcast_to(M, (*pushed.shape[:-1], M.shape[-1]))], axis=-1)
+            basis = next_basis(W, M, basis)
         return tuple(frame)
 
     @cached_property
@@ -198,6 +237,8 @@ class WidthFree(AbstractSystem):
         Raises:
             InputError: where the network was drawn without its weights.
         """
+        if array_namespace(state.weights[0]) is not self._xp:  # trajectories keep NumPy arrays
+            state = state.map(lambda part: self._xp.asarray(part, device=device(self.grams.readout)))
         a = state.weights[0][..., 0, :, :]
         Z = tuple(z @ basis.mT for (_, _, basis), z in zip(self._frame, self.rows(state), strict=True))
         W = tuple(a * W + M @ z for (W, M, _), z in zip(self._frame, Z, strict=True))
@@ -213,8 +254,11 @@ class WidthFree(AbstractSystem):
         return State(W, Z[1:] if self._watched else ())
 
     def spread(self, state: State, error: float) -> State:
-        """Return ‖M_l‖‖basis_{l−1}‖ times the error."""
-        Z = tuple(norm(basis) * error for _, _, basis in self._frame)
+        """Return ‖M_l‖‖basis_{l−1}‖ times the error of z_l, which areas pass on by R_l = ½ z_l 𝒢_{l−1} z_lᵀ + area."""
+        errors = [error]
+        for z, G in zip(self.rows(state), self.grams.grams, strict=True):
+            errors.append(errors[-1] + error + norm(z) * norm(G) * errors[-1] if self.areas else error)
+        Z = tuple(norm(basis) * e for (_, _, basis), e in zip(self._frame, errors, strict=False))
         W = tuple(norm(M) * z for (_, M, _), z in zip(self._frame, Z, strict=True))
         return State(W, Z[1:] if self._watched else ())
 
@@ -248,6 +292,9 @@ class WidthFree(AbstractSystem):
             "weight_alignment": (("feedback_layer",), xp.stack(cosines, axis=-1)),
             "layer_law": (("hidden",), xp.stack(law, axis=-1)),
         }
+
+
+_STEPS = "this system keeps areas only, which is for continuous time: make finite steps with the system as it was made"
 
 
 def _ratio(b: Array, size: Array) -> Array:

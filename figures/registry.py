@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from figures import conservation
+from figures import conservation, integrators, width
 from figures.figure import Figure
 from linfa.errors import InputError
 
-FIGURES: dict[str, Figure] = {figure.name: figure for figure in (conservation.FIGURE,)}
+FIGURES: dict[str, Figure] = {figure.name: figure for figure in (conservation.FIGURE, integrators.FIGURE, width.FIGURE)}
 """The figures, in the order of the gallery."""
 
 

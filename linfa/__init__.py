@@ -3,9 +3,11 @@
 what is to be learnt        `Task`, `losses`, `data`: samples, teachers, classification, real image sets
 where it starts             `Weights`: standard, small, zero, mean-field, orthogonal, balanced; `dominated`
 how the error comes back    `rules`: backprop, feedback alignment, direct feedback, sign-concordant, Kolen–Pollack, …
-what evolves                `systems`: `Full`, `WidthFree` (the same run of any width, in a few small matrices)
-how time passes             `solvers`: `Flow`, `Descent`, `Conservative`
+what evolves                `systems`: `Full`, `WidthFree` (any width), `InfiniteWidth`, `TeacherStudent`
+how time passes             `solvers`: `Flow`, `Descent`, `Conservative`, `Gauss`, `Projected`
 what stays put              `laws`: matrix, neuron, null-space, direct-feedback and feedback-gap laws; the ledger
+when alignment wins         `conditions`: dominance, Lyapunov functions, rates, each a signed margin; `certify`
+what is known exactly       `closed_forms`: chains, aligned modes, factorisation, Riccati, rich and lazy solutions
 what was seen               `Trajectory`, `metrics`: losses, alignments, laws, states, provenance
 
     >>> import linfa
@@ -16,7 +18,7 @@ what was seen               `Trajectory`, `metrics`: losses, alignments, laws, s
     True
 """
 
-from linfa import data, dominated, laws, losses, metrics, rules, solvers, systems
+from linfa import closed_forms, conditions, data, dominated, laws, losses, metrics, rules, solvers, systems
 from linfa.errors import (
     DataError,
     DivergenceError,
@@ -39,8 +41,8 @@ from linfa.rules import (
     StrictNormalSign,
 )
 from linfa.solve import solve
-from linfa.solvers import Conservative, Constant, Cosine, Descent, Flow, StepDecay
-from linfa.systems import Full, WidthFree
+from linfa.solvers import Conservative, Constant, Cosine, Descent, Flow, Gauss, Projected, StepDecay
+from linfa.systems import Full, InfiniteWidth, TeacherStudent, WidthFree
 from linfa.task import Task
 from linfa.trajectory import Trajectory
 from linfa.version import __version__
@@ -60,6 +62,8 @@ __all__ = [
     "FeedbackAlignment",
     "Flow",
     "Full",
+    "Gauss",
+    "InfiniteWidth",
     "InputError",
     "Interpolated",
     "KolenPollack",
@@ -67,6 +71,7 @@ __all__ = [
     "Logistic",
     "MissingExtraError",
     "NoLawError",
+    "Projected",
     "ResultError",
     "SignConcordant",
     "SoftmaxCrossEntropy",
@@ -75,10 +80,13 @@ __all__ = [
     "StepDecay",
     "StrictNormalSign",
     "Task",
+    "TeacherStudent",
     "Trajectory",
     "Weights",
     "WidthFree",
     "__version__",
+    "closed_forms",
+    "conditions",
     "data",
     "dominated",
     "laws",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from linfa.errors import InputError
-from sims import conservation
+from sims import conservation, integrators, width
 from sims.study import Study
 
-STUDIES: dict[str, Study] = {study.name: study for study in (conservation.STUDY,)}
+STUDIES: dict[str, Study] = {study.name: study for study in (conservation.STUDY, integrators.STUDY, width.STUDY)}
 """The studies, in the order in which they are run."""
 
 

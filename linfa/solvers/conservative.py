@@ -19,6 +19,7 @@ import numpy as np
 from linfa.arrays import Array
 from linfa.errors import InputError, NoLawError
 from linfa.rules.interface import Passes, State
+from linfa.solvers.ensemble import sizes, unit_of, verdict
 from linfa.solvers.interface import AbstractSolver, Outcome, Recorder, diverged, save_steps
 from linfa.systems.full import Full
 from linfa.systems.interface import AbstractSystem, Samples
@@ -34,6 +35,9 @@ class Conservative(AbstractSolver):
         steps: how many.
         order: 1 (one error per step) or 2 (two).
         saves: how many moments are recorded after the start, evenly spread.
+
+    A member of a batch that diverges is nan from there on and named in the status; where none is left, DivergenceError
+    says when and in which layer.
 
     Raises:
         InputError: for a value out of range.
@@ -69,32 +73,50 @@ class Conservative(AbstractSolver):
         """Take the steps; report to the recorder."""
         if not isinstance(system, Full):
             raise InputError(
-                f"the conservative step moves full weights; {type(system).__name__} keeps the laws by itself"
+                f"the conservative step moves full weights, and {type(system).__name__} has none: simulate linfa.Full, "
+                "or use Gauss, which keeps the laws of any system"
             )
         if not system.rule.fixed_path or system.rule.start(system.weights):
             raise NoLawError(
                 f"{system.rule.name}: the conservative step needs a feedback path that never moves and learns nothing; "
-                "use Flow"
+                "use Gauss, which keeps the quadratic laws of every rule, or Flow"
             )
         batch, h = task.everything(system.weights[0]), self.t / self.steps
         kept = set(save_steps(self.steps, self.saves).tolist())
         s = system.start()
         recorder.save(0.0, 0, s)
         # What is rounded: sums over samples and over widths.
-        unit = float(np.finfo(float).eps) * (sum(system.widths) + batch.inputs.shape[0] + 8)
+        unit = unit_of(s.weights[0]) * (sum(system.widths) + batch.inputs.shape[0] + 8)
+        lost: dict[int, str] = {}
+        # Overflow on the way to divergence is found and reported below, not warned about.
         with np.errstate(over="ignore", invalid="ignore"):
             for k in range(1, self.steps + 1):
                 passes, after = self._step(system, s, batch, h)
-                sizes = s.norms().plus(1.0, after.norms()).plus(h, system.sizes(s, passes))
-                for ledger in recorder.ledgers:
-                    ledger.widen(s, after, sizes.times(unit))
+                if recorder.ledgers:
+                    self._widen(recorder, system, s, after, passes, unit, h)
                 s = after
                 if k in kept:
-                    if system.finite(s):
-                        raise diverged(system, s, f"at t = {k * h:g}", f"the step {h:g} is too long: take more steps")
+                    self._lose(lost, system, s, k * h)
                     recorder.save(k * h, k, s)
                     recorder.advance(k / self.steps)
-        return Outcome("finished", self.order * self.steps, self.steps)
+        return Outcome(verdict(lost, system.lead), self.order * self.steps, self.steps)
+
+    def _widen(
+        self, recorder: Recorder, system: Full, s: State, after: State, passes: Passes, unit: float, h: float
+    ) -> None:
+        """Let the ledgers see what rounding can have done in a step."""
+        made = s.norms().plus(1.0, after.norms()).plus(h, system.sizes(s, passes))
+        for ledger in recorder.ledgers:
+            ledger.widen(s, after, made.times(unit))
+
+    def _lose(self, lost: dict[int, str], system: Full, s: State, t: float) -> None:
+        """Note the members that are no longer finite; without any left, say where it went wrong."""
+        advice = f"the step {self.t / self.steps:g} is too long: take more steps"
+        bad = np.flatnonzero(~np.isfinite(sizes(s, system.lead)))
+        for i in bad:
+            lost.setdefault(int(i), f"diverged before t = {t:g}: {advice}")
+        if len(bad) == math.prod(system.lead):
+            raise diverged(system, s, f"at t = {t:g}", advice)
 
     def _step(self, system: Full, s: State, batch: Samples, h: float) -> tuple[Passes, State]:
         """Return the passes whose error the step used, and the state after it."""

@@ -154,15 +154,16 @@ class Task:
             )
         U, V = (np.linalg.qr(draw.standard_normal((n, most)))[0] for n in (n_out, n_in))
         T = (U[:, :rank] * values[:rank]) @ V[:, :rank].T
-        xx = np.eye(n_in)
+        A = np.eye(n_in)
         if input_spectrum is not None:
             Q = np.linalg.qr(draw.standard_normal((n_in, n_in)))[0]
             eigenvalues = np.asarray(input_spectrum, float)
             if eigenvalues.shape != (n_in,) or not np.all(np.isfinite(eigenvalues)) or np.any(eigenvalues < 0):
                 raise InputError(f"Σ_xx needs {n_in} finite eigenvalues ≥ 0; got {eigenvalues.tolist()}")
-            xx = (Q * eigenvalues) @ Q.T
-            xx = (xx + xx.T) / 2
-        return replace(cls.from_moments(xx, T @ xx, T @ xx @ T.T), origin={"teacher": values[:rank].tolist()})
+            A = Q * np.sqrt(eigenvalues)
+        # Gram matrices of one pair of factors x = Az, y = TAz, so that rounding keeps them second moments.
+        TA = T @ A
+        return replace(cls.from_moments(A @ A.T, TA @ A.T, TA @ TA.T), origin={"teacher": values[:rank].tolist()})
 
     @classmethod
     def from_data(

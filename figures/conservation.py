@@ -211,7 +211,8 @@ def _controls(axes: Axes, results: list[Result]) -> tuple[Reach, Reach]:
     axes.grid(axis="y", linewidth=0.4, color="#dddddd")
     names = {marker: law.replace("_", " ") for law, marker in HOLDS.items()} | dict(CONTROLS.values())
     marks = [Line2D([], [], color="black", marker=m, ls="none", mfc="none", label=n) for m, n in names.items()]
-    axes.legend(handles=marks, loc="center", bbox_to_anchor=(0.5, 0.5), handlelength=1)
+    frame = {"frameon": True, "facecolor": "white", "edgecolor": "none", "framealpha": 1.0}
+    axes.legend(handles=marks, loc="center", bbox_to_anchor=(0.5, 0.5), handlelength=1, **frame)
     return Reach(min(held), max(held)), Reach(min(broken), max(broken))
 
 
@@ -222,7 +223,7 @@ def _caption(results: list[Result], seen: Seen, fast: bool) -> str:
     runs = [c for c, _ in _pairs(results) if c.clock == "sgd"]
     sets = ", ".join(dict.fromkeys(f"{c.data} (η = {c.solver.learning_rate:g})" for c in runs))
     rules = ", ".join(dict.fromkeys(style.RULES[c.rule].label for c in runs))
-    depths = ", ".join(str(d) for d in sorted({len(c.widths) - 1 for c in runs}))
+    depths = _depths(runs)
     worse = sum(bool(d["loss"][-1] > d["loss"][0]) for c, d in _pairs(results) if c.clock == "sgd")
     grown = f" In {worse} of them the loss grew: the law does not ask for learning." if worse else ""
     return f"""What to see. (a) Every point is one hidden neuron at one moment of a run in continuous time: the change \
@@ -244,12 +245,21 @@ squared loss to t = {flow.cell.solver.t:g} at relative tolerance {flow.cell.solv
 cross-entropy, batches of {solver.batch}, η = {solver.learning_rate:g}, momentum {solver.momentum:g}, \
 decay {solver.decay:g}, {solver.steps} steps: under feedback alignment the loss goes \
 from {float(sgd.data["loss"][0]):.2f} to {float(sgd.data["loss"][-1]):.2f}. (d) SGD as in c on {sets}: \
-the {len(runs)} runs of the {"fast" if fast else "full"} preset, under {rules}, at depths {depths}; \
+the {len(runs)} runs of the {"fast" if fast else "full"} preset, under {rules}, hidden widths all alike, {depths}; \
 each symbol is the worst layer and moment of one run.{grown}
 
 Whose it is. That a law per neuron links incoming, outgoing and feedback weights is Robertson & Koyejo's (2024) claim; \
 the two-layer matrix form is eq. 14 of Lillicrap et al. (2016). The formula per neuron, the potentials of the other \
 rules, the drift's prediction and the ledger are our statement, and so are data, widths and rates."""
+
+
+def _depths(runs: list[Cell]) -> str:
+    """Return at which depths rules were run: the common ones, then those of a few rules only."""
+    found = {rule: {len(c.widths) - 1 for c in runs if c.rule == rule} for rule in {c.rule for c in runs}}
+    common = set.intersection(*found.values())
+    more = {rule: sorted(depths - common) for rule, depths in sorted(found.items()) if depths - common}
+    text = f"at depth {', '.join(map(str, sorted(common)))}"
+    return text + "".join(f", {style.RULES[rule].label} also at {', '.join(map(str, d))}" for rule, d in more.items())
 
 
 FIGURE = Figure(

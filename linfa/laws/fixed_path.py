@@ -54,7 +54,7 @@ class _ByRule:
     def __init__(self, rule: AbstractRule, state: State) -> None:
         last = state.weights[-1]
         self.rule, self.state = rule, State((last[..., :0],))
-        self.key = (id(rule), tuple(last.shape[:-1]), type(last), str(last.dtype), str(device(last)))
+        self.key = (id(rule), last.shape[-2], type(last), str(last.dtype), str(device(last)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _ByRule) and self.key == other.key and self.rule is other.rule

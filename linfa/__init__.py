@@ -2,6 +2,7 @@
 
 what is to be learnt        `Task`, `losses`, `data`: samples, teachers, classification, real image sets
 where it starts             `Weights`: standard, small, zero, mean-field, orthogonal, balanced; `dominated`
+of any width                `Weights.seeded`, `matrices`: entries given by seeds or factors, never made
 how the error comes back    `rules`: backprop, feedback alignment, direct feedback, sign-concordant, Kolen–Pollack, …
 what evolves                `systems`: `Full`, `WidthFree` (any width), `InfiniteWidth`, `TeacherStudent`
 how time passes             `solvers`: `Flow`, `Descent`, `Conservative`, `Gauss`, `Projected`
@@ -18,7 +19,7 @@ what was seen               `Trajectory`, `metrics`: losses, alignments, laws, s
     True
 """
 
-from linfa import closed_forms, conditions, data, dominated, laws, losses, metrics, rules, solvers, systems
+from linfa import closed_forms, conditions, data, dominated, laws, losses, matrices, metrics, rules, solvers, systems
 from linfa.errors import (
     DataError,
     DivergenceError,
@@ -91,6 +92,7 @@ __all__ = [
     "dominated",
     "laws",
     "losses",
+    "matrices",
     "metrics",
     "rules",
     "solve",

@@ -6,6 +6,11 @@ Every error of the library is a `LinfaError`; the subclasses also derive from th
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from linfa.trajectory import Trajectory
+
 
 class LinfaError(Exception):
     """Any error that the library raises on purpose."""
@@ -17,6 +22,9 @@ class InputError(LinfaError, ValueError):
 
 class DivergenceError(LinfaError, ArithmeticError):
     """The dynamics left the finite numbers: says when, in which layer, and what to try."""
+
+    partial: Trajectory | None = None
+    """What `solve` had recorded until then."""
 
 
 class NoLawError(LinfaError, ValueError):

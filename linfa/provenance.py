@@ -22,8 +22,10 @@ def array_digest(array: Any) -> str:
     """
     values = to_numpy(array)
     little = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"), copy=False))
-    head = f"{little.dtype.str}{list(values.shape)}"
-    return hashlib.sha256(head.encode() + little.tobytes()).hexdigest()
+    found = hashlib.sha256(f"{little.dtype.str}{list(values.shape)}".encode())
+    if little.size:
+        found.update(little.reshape(-1).view(np.uint8).data)  # wide nets hash their weights at every run: no copies
+    return found.hexdigest()
 
 
 def describe(thing: Any) -> Any:

@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from array_api_compat import is_array_api_obj
 from tqdm import tqdm
 
 from linfa.arrays import to_numpy
-from linfa.errors import InputError
+from linfa.errors import DivergenceError, InputError
 from linfa.laws.interface import AbstractLaw
 from linfa.laws.ledger import Entry, Ledger
 from linfa.provenance import describe
 from linfa.rules.interface import State
+from linfa.solvers.ensemble import chosen
 from linfa.solvers.interface import AbstractSolver, Outcome
+from linfa.solvers.members import broken, summary
 from linfa.systems.interface import AbstractSystem, Labelled
 from linfa.task import Task
 from linfa.trajectory import Trajectory
@@ -59,7 +62,11 @@ def solve(
     Raises:
         InputError: where network, task and solver do not fit, or the states would not fit in memory.
         NoLawError: where a law does not hold for the rule.
-        DivergenceError: where the weights leave the finite numbers.
+        DivergenceError: where the weights leave the finite numbers, of a batch those of every member; its `partial` is
+            the run until then.
+
+    Members of a batch that diverge are nan from there on, in observables too, and named in `run.status`. An observable
+    of a batch gives one value per member, leading axes first; one that mixes the members is nan where one is lost.
 
     >>> import linfa
     >>> net, task = linfa.Weights.standard((3, 4, 2), rng=0), linfa.Task.teacher(3, 2, rng=1)
@@ -72,7 +79,8 @@ def solve(
     watched = (laws,) if isinstance(laws, AbstractLaw) else tuple(laws)
     _check_kinds(system, task, solver, watched, observe)
     system.check(task.n_in, task.n_out)
-    numbers = sum(math.prod(part.shape) for _, part in system.parts(system.start()).values())
+    ran = solver.takes(system)
+    numbers = sum(math.prod(part.shape) for _, part in ran.parts(ran.start()).values())
     needed = 8 * solver.moments() * numbers
     if states and needed > MOST_BYTES:
         raise InputError(
@@ -82,22 +90,29 @@ def solve(
     observe = dict(observe or {})
     _check_names(system, watched, observe)
     with tqdm(total=100, disable=not progress, desc=system.rule.name, unit="%", leave=False) as bar:
-        seen = _Seen(system, task, watched, observe, states, bar)
-        outcome = solver.run(system, task, seen)
+        seen = _Seen(ran, task, watched, observe, states, bar)
+        outcome = solver.run(ran, task, seen)
     attrs = {
-        "status": outcome.status,
+        "summary": summary(outcome.status),
+        "system": type(system).__name__,
         "evaluations": outcome.evaluations,
         "steps": outcome.steps,
         "stepped": int(solver.stepped),
         "depth": len(system.widths) - 1,
         "members": " ".join(seen.members),
-        "parts": " ".join(system.parts(system.start())),
-        "learnt": len(system.start().learnt),
+        "parts": " ".join(ran.parts(ran.start())),
+        "laws": " ".join(law.name for law in watched),
+        "learnt": len(ran.start().learnt),
         "provenance": json.dumps(
             {"linfa": __version__, "system": describe(system), "task": describe(task), "solver": describe(solver)}
         ),
     }
-    return Trajectory(seen.dataset(attrs), system.rule, outcome.pieces, seen.system.full)
+    run = Trajectory(seen.dataset(attrs, outcome), system.rule, outcome.pieces, ran)
+    if outcome.lost.all():
+        error = DivergenceError(f"the run {run.summary}" if not seen.lead else run.summary)
+        error.partial = run
+        raise error
+    return run
 
 
 def _check_kinds(system: Any, task: Any, solver: Any, laws: Any, observe: Any) -> None:
@@ -126,7 +141,13 @@ def _check_names(system: AbstractSystem, laws: tuple[AbstractLaw, ...], observe:
     if twice:
         raise InputError(f"each law is watched once; {', '.join(twice)} came twice")
     taken = {"time", "step", "layer", "hidden", "feedback_layer", "loss", "weight_alignment", "update_alignment"}
-    taken |= {"layer_law", *system.parts(system.start()), *(f"{n}_{part}" for n in names for part in Entry._fields)}
+    taken |= {
+        "layer_law",
+        "status",
+        "reached",
+        *system.parts(system.start()),
+        *(f"{n}_{part}" for n in names for part in Entry._fields),
+    }
     clash = sorted(taken & set(observe))
     if clash:
         raise InputError(f"observables need names of their own; {', '.join(clash)} is recorded already: rename it")
@@ -162,15 +183,8 @@ class _Seen:
         system, batch = self.system, self.batch
         self._put("loss", self.members, batch.value(system.passes(state, batch, step).activities[-1]))
         self._label(system.alignments(state, batch, step))
-        for name, function in self.observe.items():
-            value = np.asarray(function(system.lift(state)))
-            if name in self.rows and value.shape != self.rows[name][0].shape:
-                raise InputError(
-                    f"observables keep their shape; {name} went from {self.rows[name][0].shape} to {value.shape}"
-                )
-            if not np.all(np.isfinite(value)):
-                raise InputError(f"observables must be finite; {name} gave {value} at step {step}")
-            self._put(name, tuple(f"{name}_{axis}" for axis in range(value.ndim)), value)
+        if self.observe:
+            self._observe(state, step)
         for ledger in self.ledgers:
             for part, values in ledger.read(system.full(state))._asdict().items():
                 self._layers(f"{ledger.law.name}_{part}", "hidden", values)
@@ -181,8 +195,8 @@ class _Seen:
         """Move the bar."""
         self.bar.update(round(100 * fraction) - self.bar.n)
 
-    def dataset(self, attrs: dict[str, Any]) -> Any:
-        """Return what was recorded as a labelled dataset."""
+    def dataset(self, attrs: dict[str, Any], outcome: Outcome) -> Any:
+        """Return what was recorded, and how the run ended, as a labelled dataset."""
         import xarray as xr
 
         L = len(self.system.widths) - 1
@@ -195,7 +209,28 @@ class _Seen:
             "hidden": ("hidden", np.arange(1, L)),
         }
         variables = {name: (("time", *self.dims[name]), np.stack(rows)) for name, rows in self.rows.items()}
+        variables |= {"status": (self.members, outcome.status), "reached": (self.members, outcome.reached)}
         return xr.Dataset(variables, coords=coordinates, attrs=attrs)
+
+    def _observe(self, state: State, step: int) -> None:
+        """Record the observables; weights are finite numbers, so the start stands in for members that were lost."""
+        lost = broken(state, self.lead) > 0
+        weights = self.system.lift(chosen(~lost, state, self.system.start()) if lost.any() else state)
+        for name, function in self.observe.items():
+            value = function(weights)
+            value = np.array(to_numpy(value) if is_array_api_obj(value) else value)
+            if name in self.rows and value.shape != self.rows[name][0].shape:
+                raise InputError(
+                    f"observables keep their shape; {name} went from {self.rows[name][0].shape} to {value.shape}"
+                )
+            each = value.shape[: len(self.lead)] == self.lead
+            if not np.all(np.isfinite(value[~lost] if each else value)):
+                raise InputError(f"observables must be finite; {name} gave {value} at step {step}")
+            if lost.any():
+                value = value.astype(np.result_type(value, np.float32))
+                value[lost if each else ...] = np.nan
+            axes = tuple(f"{name}_{axis}" for axis in range(value.ndim))
+            self._put(name, (*self.members, *axes[len(self.lead) :]) if each else axes, value)
 
     def _label(self, labelled: Labelled) -> None:
         for name, (dims, value) in labelled.items():

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,12 @@ import numpy as np
 
 from linfa.errors import InputError, ResultError
 from linfa.provenance import array_digest
+from linfa.report import drifts, told
 from linfa.rules.interface import AbstractRule, State
 from linfa.rules.restore import pack, unpack
+from linfa.solvers.ensemble import Layout
+from linfa.solvers.members import is_lost
+from linfa.systems.interface import AbstractSystem
 from linfa.weights import Weights
 
 if TYPE_CHECKING:
@@ -25,25 +29,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """A finished run.
+    r"""A run.
 
     Args:
         dataset: everything that was recorded, with dimension `time`; layers are counted as in the paper, from 1.
         rule: the rule it was made by.
         pieces: the flow's interpolants, where they were kept.
-        full: from the state of the system to weights; None for a loaded run.
+        system: the system in the coordinates that were recorded (`solver.takes(system)`); None for a loaded run.
 
     >>> import linfa
     >>> net, task = linfa.Weights.standard((3, 4, 2), rng=0), linfa.Task.teacher(3, 2, rng=1)
     >>> run = linfa.solve(linfa.Full(net, linfa.Backprop()), task, linfa.Flow(t=1.0, saves=4))
     >>> run.loss.dims, len(run), run.weights(-1).widths
     (('time',), 5, (3, 4, 2))
+    >>> run.status, float(run.reached)
+    ('finished', 1.0)
+    >>> rule, law = linfa.FeedbackAlignment.random(net, rng=2), linfa.laws.MatrixLaw()
+    >>> run = linfa.solve(linfa.Full(net, rule), task, linfa.Descent(0.1, steps=50), laws=[law])
+    >>> print("\n".join(repr(run).split("\n")[:2]))
+    Full under fa, one network, by Descent over 0 ≤ t ≤ 5: 51 moments, 50 steps
+      status  finished
     """
 
     dataset: xr.Dataset
     rule: AbstractRule
     pieces: tuple[Any, ...] = ()
-    full: Callable[[State], State] | None = None
+    system: AbstractSystem | None = None
+
+    def __repr__(self) -> str:
+        return told(self)
 
     def __len__(self) -> int:
         return int(self.dataset.sizes["time"])
@@ -81,9 +95,31 @@ class Trajectory:
         return dict(json.loads(self.dataset.attrs["provenance"]))
 
     @property
-    def status(self) -> str:
-        """How it ended."""
-        return str(self.dataset.attrs["status"])
+    def status(self) -> Any:
+        """How it ended: finished, steady, step cap reached at t = …, diverged: …; of a batch, labelled by member."""
+        found = self.dataset["status"]
+        return found if self.members else str(found.values)
+
+    @property
+    def reached(self) -> xr.DataArray:
+        """The time that was reached, by member."""
+        return self.dataset["reached"]
+
+    @property
+    def lost(self) -> xr.DataArray:
+        """Whether the weights left the finite numbers, by member."""
+        found = self.dataset["status"]
+        return found.copy(data=np.vectorize(is_lost, otypes=[bool])(found.values)).rename("lost")
+
+    @property
+    def summary(self) -> str:
+        """How it ended, in one line."""
+        return str(self.dataset.attrs["summary"])
+
+    @property
+    def drifts(self) -> xr.Dataset:
+        """How far each law drifted: its largest relative drift and residual, by law, member and hidden layer."""
+        return drifts(self)
 
     @property
     def stepped(self) -> bool:
@@ -123,12 +159,13 @@ class Trajectory:
         coordinates = self.coordinates(k)
         if "W_1" in self.dataset:
             return coordinates
-        if self.full is None:
+        if self.system is None:
             raise InputError(
                 "this run was made in reduced coordinates and loaded from a file, which knows no full weights: lift "
-                "run.coordinates(k) with the system that made it, system.lift(run.coordinates(k))"
+                "them with the system as its solver took it, system = solver.takes(system), by "
+                "system.lift(run.coordinates(k))"
             )
-        return self.full(coordinates)
+        return self.system.full(coordinates)
 
     def _split(self, parts: tuple[np.ndarray, ...]) -> State:
         learnt = int(self.dataset.attrs["learnt"])
@@ -155,12 +192,8 @@ class Trajectory:
             raise InputError(f"the run covers 0 ≤ t ≤ {end:g}; got t = {t}")
         ends = [piece.t for piece in self.pieces]
         y = self.pieces[min(int(np.searchsorted(ends, t)), len(ends) - 1)](t)
-        parts, first, start = [], 0, self.coordinates(0)
-        for part in (*start.weights, *start.learnt):
-            parts.append(y[first : first + part.size].reshape(part.shape))
-            first += part.size
-        state = self._split(tuple(parts))
-        return Weights((self.full(state) if self.full else state).weights)
+        state = Layout(self.coordinates(0), ()).state(y)
+        return Weights((self.system.full(state) if self.system else state).weights)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the run as netCDF, whole or not at all, and return the path."""
@@ -191,9 +224,15 @@ def _dims(name: str, array: np.ndarray) -> tuple[str, ...]:
 
 def content_digest(dataset: xr.Dataset) -> str:
     """Return the SHA-256 over names, dimensions and values of a labelled result, attributes included."""
-    parts = {str(n): [list(map(str, v.dims)), array_digest(v.values)] for n, v in sorted(dataset.variables.items())}
+    named = sorted(dataset.variables.items())
+    parts = {str(n): [list(map(str, v.dims)), array_digest(_bytes(v.values))] for n, v in named}
     attributes = {k: str(v) for k, v in sorted(dataset.attrs.items()) if k != "content"}
     return hashlib.sha256(json.dumps([parts, attributes], sort_keys=True).encode()).hexdigest()
+
+
+def _bytes(values: np.ndarray) -> np.ndarray:
+    """Return words as UTF-8, so that they are hashed by what they say; numbers as they are."""
+    return np.char.encode(values.astype(str), "utf-8") if values.dtype.kind in "OUT" else values
 
 
 def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
@@ -230,6 +269,8 @@ def load_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
     try:
         with xr.open_dataset(source, engine="h5netcdf", decode_times=False) as opened:
             dataset = opened.load()
+        words = {n: v.astype(str) for n, v in dataset.variables.items() if v.dtype.kind in "OT"}
+        dataset = dataset.assign({n: v for n, v in words.items() if n in dataset.data_vars})
         sound = dataset.attrs.get("content") == content_digest(dataset)
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
         raise ResultError(f"{source} is not a complete netCDF result ({error}): delete it and make it again") from error

@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from linfa.arrays import Array, Rng, eye, generator, like
 from linfa.errors import InputError
+from linfa.matrices import AbstractMatrix, Seeded
 
 
 def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
@@ -44,7 +45,8 @@ class Weights(Sequence[Array]):
     """The weight matrices of a deep linear network, f(x) = W_L … W_1 x.
 
     Args:
-        matrices: W_1 … W_L, `W_l` of shape (..., n_l, n_{l−1}); leading axes are a batch of networks.
+        matrices: W_1 … W_L, `W_l` of shape (..., n_l, n_{l−1}); leading axes are a batch of networks. They may be
+            `linfa.matrices`, given by seeds or factors, which `WidthFree` never makes.
         origin: how they were drawn (initialiser, seed, scale), kept for provenance.
 
     Raises:
@@ -133,6 +135,24 @@ class Weights(Sequence[Array]):
             for n_in, n_out in zip(widths, widths[1:], strict=False)
         )
         return cls(matrices, drawn("standard", rng, scale=scale))
+
+    @classmethod
+    def seeded(cls, widths: Sequence[int], seed: int, scale: float = 1.0) -> Weights:
+        """Return a start with the law of the standard one whose entries are drawn again whenever they are needed.
+
+        A width-free run multiplies them block by block, and `FeedbackAlignment.random` makes seeded feedback for them.
+        Where they fit in memory, `net.map(np.asarray)` makes them.
+
+        >>> net = Weights.seeded((3, 10**6, 10**6, 2), seed=0)
+        >>> net[1].rows(7, 9).shape
+        (2, 1000000)
+        """
+        widths, scale = check_widths(widths), check_scale(scale)
+        matrices = tuple(
+            Seeded((n_out, n_in), scale / float(np.sqrt(n_in)), (seed, 0, l))
+            for l, (n_in, n_out) in enumerate(zip(widths, widths[1:], strict=False), 1)
+        )
+        return cls(matrices, drawn("seeded", seed, scale=scale))
 
     @classmethod
     def small(cls, widths: Sequence[int], rng: Rng, scale: float = 1e-3) -> Weights:
@@ -243,12 +263,21 @@ def feedback_shapes(widths: Sequence[int]) -> tuple[tuple[int, int], ...]:
 
 
 def draw_feedback(weights: Weights, rng: Rng, scale: float = 1.0) -> tuple[Array, ...]:
-    """Return B_2 … B_L with the law of the standard start, B_l[i, j] ~ N(0, scale²/n_{l−1})."""
-    scale, draw = check_scale(scale), generator(rng)
-    return tuple(
-        like(scale / np.sqrt(shape[1]) * draw.standard_normal(shape), weights[0])
-        for shape in feedback_shapes(weights.widths)
-    )
+    """Return B_2 … B_L with the law of the standard start, B_l[i, j] ~ N(0, scale²/n_{l−1}).
+
+    Where W_l is implicit, B_l is seeded, and independent of what `Weights.seeded` makes of the same seed.
+    """
+    scale, draw, seed = check_scale(scale), generator(rng), 0
+    if any(isinstance(W, AbstractMatrix) for W in weights):
+        seed = rng if isinstance(rng, int) else int(draw.integers(2**63))
+    feedback = []
+    for l, (W, shape) in enumerate(zip(weights[1:], feedback_shapes(weights.widths), strict=True), 2):
+        deviation = scale / float(np.sqrt(shape[1]))
+        if isinstance(W, AbstractMatrix):
+            feedback.append(Seeded(shape, deviation, (seed, 1, l)))
+        else:
+            feedback.append(like(deviation * draw.standard_normal(shape), weights[0]))
+    return tuple(feedback)
 
 
 def check_feedback_widths(feedback: Sequence[Array], n_in: int) -> tuple[int, ...]:

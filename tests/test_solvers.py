@@ -106,6 +106,26 @@ def test_steps_converge_to_the_flow_at_first_order():
     assert np.all(np.abs(orders - 1) < 0.1)
 
 
+def test_a_flow_takes_coordinates_that_have_no_law_to_break_and_lifts_them_again(tmp_path):
+    net, task = linfa.Weights.standard((4, 9, 8, 3), 0, scale=0.7), linfa.Task.teacher(4, 3, 2)
+    free = linfa.WidthFree(net, rule_of("fa", net, 1))
+    rough, law = linfa.Flow(5.0, rtol=1e-2, atol=1e-2, method="RK23", saves=5), linfa.laws.MatrixLaw()
+    run, full = (linfa.solve(s, task, rough, laws=[law]) for s in (free, linfa.Full(net, free.rule)))
+    assert float(law.residual(run).max()) < rounding(60, 1.0) < 1e-7 < float(law.residual(full).max())
+    # What was recorded are areas, and the run knows how to lift them: with the system that it took.
+    taken = rough.takes(free)
+    assert all(np.array_equal(R, -R.mT) for R in run.coordinates(-1).weights[2:])
+    assert all(np.array_equal(a, b) for a, b in zip(taken.lift(run.coordinates(-1)), run.weights(-1), strict=True))
+    fine = linfa.solve(free, task, linfa.Flow(5.0, saves=5, dense=True))
+    true = linfa.solve(linfa.Full(net, free.rule), task, linfa.Flow(5.0, saves=5))
+    for k, t in enumerate(fine.times.values):
+        for W, at, V in zip(fine.weights(k), fine.at(float(t)), true.weights(k), strict=True):
+            assert max(norm(W - V), norm(at - V)) < 1e-7
+    back = linfa.Trajectory.load(run.save(tmp_path / "run.nc"))
+    with pytest.raises(linfa.InputError, match=r"system = solver\.takes\(system\)"):
+        back.weights(-1)
+
+
 # Descent -----------------------------------------------------------------------------------------------------------
 
 

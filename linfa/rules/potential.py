@@ -37,7 +37,7 @@ class Potential:
     linear: Array | None = None
     magnitude: Array | None = None
 
-    def value(self, w: Float[Any, "*batch m n"]) -> Float[Any, "*batch m n"]:
+    def value(self, w: Float[Any, "*shape"]) -> Float[Any, "*shape"]:
         """Return φ(w), entry by entry."""
         phi = self.alpha * w * w / 2
         if self.linear is not None:
@@ -46,7 +46,7 @@ class Potential:
             phi = phi + self.magnitude * array_namespace(w).abs(w)
         return phi
 
-    def gradient(self, w: Float[Any, "*batch m n"]) -> Float[Any, "*batch m n"]:
+    def gradient(self, w: Float[Any, "*shape"]) -> Float[Any, "*shape"]:
         """Return φ'(w) = α w + b + m sign(w): the feedback B that the potential makes."""
         B = self.alpha * w
         if self.linear is not None:
@@ -55,7 +55,7 @@ class Potential:
             B = B + self.magnitude * array_namespace(w).sign(w)
         return B
 
-    def defect(self, w: Float[Any, "*batch m n"], u: Float[Any, "*batch m n"]) -> Float[Any, "*batch m n"]:
+    def defect(self, w: Float[Any, "*shape"], u: Float[Any, "*shape"]) -> Float[Any, "*shape"]:
         """Return φ(w + u) − φ(w) − φ'(w) u = ½ α u² + m (|w + u| − |w| − sign(w) u), exactly.
 
         The second term is zero unless u carries w through zero: there it is 2 m |w + u| (and m|u| where w = 0).
@@ -67,7 +67,7 @@ class Potential:
             bend = bend + self.magnitude * crossed
         return bend
 
-    def bound(self, w: Float[Any, "*batch m n"]) -> Float[Any, "*batch m n"]:
+    def bound(self, w: Float[Any, "*shape"]) -> Float[Any, "*shape"]:
         """Return α|w| + |b| + |m| ≥ |φ'(w)|, the sum of magnitudes that rounding is measured against."""
         xp = array_namespace(w)
         total = abs(self.alpha) * xp.abs(w)

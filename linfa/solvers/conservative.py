@@ -10,7 +10,6 @@ so nothing is solved for.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,8 +18,17 @@ import numpy as np
 from linfa.arrays import Array
 from linfa.errors import InputError, NoLawError
 from linfa.rules.interface import Passes, State
-from linfa.solvers.ensemble import sizes, unit_of, verdict
-from linfa.solvers.interface import AbstractSolver, Outcome, Recorder, diverged, save_steps
+from linfa.solvers.ensemble import at_rest, chosen, unit_of
+from linfa.solvers.interface import (
+    AbstractSolver,
+    Outcome,
+    Recorder,
+    check_end,
+    check_steady,
+    check_whole,
+    save_steps,
+)
+from linfa.solvers.members import Members
 from linfa.systems.full import Full
 from linfa.systems.interface import AbstractSystem, Samples
 from linfa.task import Task
@@ -35,9 +43,7 @@ class Conservative(AbstractSolver):
         steps: how many.
         order: 1 (one error per step) or 2 (two).
         saves: how many moments are recorded after the start, evenly spread.
-
-    A member of a batch that diverges is nan from there on and named in the status; where none is left, DivergenceError
-    says when and in which layer.
+        steady: a member rests where ‖velocity‖ ≤ steady · (1 + ‖state‖); None runs to T.
 
     Raises:
         InputError: for a value out of range.
@@ -56,12 +62,12 @@ class Conservative(AbstractSolver):
     steps: int
     order: int = 2
     saves: int = 100
+    steady: float | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.t) and self.t > 0):
-            raise InputError(f"the end of time must be finite and > 0; got t = {self.t}")
-        if self.steps < 1 or self.saves < 1:
-            raise InputError(f"steps and saves must be ≥ 1; got {self.steps} and {self.saves}")
+        check_end(self.t)
+        check_whole(steps=self.steps, saves=self.saves)
+        check_steady(self.steady)
         if self.order not in (1, 2):
             raise InputError(f"the conservative step has order 1 or 2; got {self.order}")
 
@@ -83,23 +89,35 @@ class Conservative(AbstractSolver):
             )
         batch, h = task.everything(system.weights[0]), self.t / self.steps
         kept = set(save_steps(self.steps, self.saves).tolist())
-        s = system.start()
+        s, members = system.start(), Members(system.lead)
+        advice = f"the step {h:g} is too long: take more steps"
         recorder.save(0.0, 0, s)
         # What is rounded: sums over samples and over widths.
         unit = unit_of(s.weights[0]) * (sum(system.widths) + batch.inputs.shape[0] + 8)
-        lost: dict[int, str] = {}
         # Overflow on the way to divergence is found and reported below, not warned about.
         with np.errstate(over="ignore", invalid="ignore"):
             for k in range(1, self.steps + 1):
-                passes, after = self._step(system, s, batch, h)
+                first = system.passes(s, batch)
+                if self.steady is not None:
+                    members.move_to((k - 1) * h)
+                    members.rest(at_rest(system.velocity(s, first), s, self.steady, members.lead))
+                passes, after = self._step(system, s, first, batch, h)
+                after = after if self.steady is None else chosen(members.going | members.lost, after, s)
                 if recorder.ledgers:
                     self._widen(recorder, system, s, after, passes, unit, h)
-                s = after
-                if k in kept:
-                    self._lose(lost, system, s, k * h)
-                    recorder.save(k * h, k, s)
+                s, moment = after, k * h
+                if not members.going.any():
+                    moment = float(np.max(members.time[~members.lost]))
+                if k in kept or not members.going.any():
+                    members.lose_broken(system, s, f"at t = {moment:g}", advice)
+                    members.move_to(moment)
+                    if members.lost.all():
+                        break
+                    recorder.save(moment, k, members.shown(s, moment))
                     recorder.advance(k / self.steps)
-        return Outcome(verdict(lost, system.lead), self.order * self.steps, self.steps)
+                if not members.going.any():
+                    break
+        return members.outcome(self.order * k, k)
 
     def _widen(
         self, recorder: Recorder, system: Full, s: State, after: State, passes: Passes, unit: float, h: float
@@ -109,18 +127,8 @@ class Conservative(AbstractSolver):
         for ledger in recorder.ledgers:
             ledger.widen(s, after, made.times(unit))
 
-    def _lose(self, lost: dict[int, str], system: Full, s: State, t: float) -> None:
-        """Note the members that are no longer finite; without any left, say where it went wrong."""
-        advice = f"the step {self.t / self.steps:g} is too long: take more steps"
-        bad = np.flatnonzero(~np.isfinite(sizes(s, system.lead)))
-        for i in bad:
-            lost.setdefault(int(i), f"diverged before t = {t:g}: {advice}")
-        if len(bad) == math.prod(system.lead):
-            raise diverged(system, s, f"at t = {t:g}", advice)
-
-    def _step(self, system: Full, s: State, batch: Samples, h: float) -> tuple[Passes, State]:
-        """Return the passes whose error the step used, and the state after it."""
-        passes = system.passes(s, batch)
+    def _step(self, system: Full, s: State, passes: Passes, batch: Samples, h: float) -> tuple[Passes, State]:
+        """Return the passes whose error the step uses, and the state after it, from the passes at its start."""
         if self.order == 2:
             passes = system.passes(mean_step(s, passes.signals, batch.inputs, h / 2), batch)
         return passes, mean_step(s, passes.signals, batch.inputs, h)

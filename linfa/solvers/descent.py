@@ -19,7 +19,8 @@ from linfa.arrays import Array
 from linfa.errors import InputError
 from linfa.laws.ledger import Ledger
 from linfa.rules.interface import Passes, State
-from linfa.solvers.interface import AbstractSolver, Outcome, Recorder, diverged, save_steps
+from linfa.solvers.interface import AbstractSolver, Outcome, Recorder, check_whole, is_whole, save_steps
+from linfa.solvers.members import Members, broken
 from linfa.solvers.schedules import AbstractSchedule, as_schedule
 from linfa.systems.interface import AbstractSystem, Samples
 from linfa.task import Task
@@ -60,9 +61,8 @@ class Descent(AbstractSolver):
 
     def __post_init__(self) -> None:
         as_schedule(self.learning_rate)
-        if not (_whole(self.steps) and _whole(self.saves)):
-            raise InputError(f"steps and saves must be whole numbers ≥ 1; got {self.steps} and {self.saves}")
-        if self.batch is not None and not _whole(self.batch):
+        check_whole(steps=self.steps, saves=self.saves)
+        if self.batch is not None and not is_whole(self.batch):
             raise InputError(f"a batch holds a whole number ≥ 1 of samples; got {self.batch}")
         if not 0 <= self.momentum < 1:
             raise InputError(f"momentum must satisfy 0 ≤ μ < 1; got {self.momentum}")
@@ -73,14 +73,17 @@ class Descent(AbstractSolver):
         """Return how many moments will be saved."""
         return len(save_steps(self.steps, self.saves))
 
+    def takes(self, system: AbstractSystem) -> AbstractSystem:
+        """Return the system as it must be simulated where weights decay."""
+        return system.decaying() if self.decay else system
+
     def run(self, system: AbstractSystem, task: Task, recorder: Recorder) -> Outcome:
         """Take the steps; report to the recorder."""
-        rate = as_schedule(self.learning_rate)
-        system = system.decaying() if self.decay else system
-        kept = set(save_steps(self.steps, self.saves).tolist())
-        s, time = system.start(), 0.0
+        rate, kept = as_schedule(self.learning_rate), set(save_steps(self.steps, self.saves).tolist())
+        s, time, members = system.start(), 0.0, Members(tuple(system.lead))
         batches = _batches(task, self.batch, self.seed, s.weights[0])
-        v = s.times(0.0)
+        v = still = s.times(0.0)
+        driven = bool(self.momentum or self.decay)
         recorder.save(time, 0, s)
         # Overflow on the way to divergence is found and reported below, not warned about.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -88,20 +91,39 @@ class Descent(AbstractSolver):
                 # A NumPy scalar would lift float32 weights to float64.
                 eta = float(rate(k))
                 passes = system.passes(s, next(batches), k)
-                if not _finite(passes.activities[-1]):
-                    raise diverged(system, s, f"at step {k}", _ADVICE.format(eta=eta))
-                drive = v.times(float(self.momentum)).plus(-float(self.decay), s)
-                v_next = drive.plus(1.0, system.velocity(s, passes))
+                if self._lose_outputs(members, system, s, passes, f"at step {k}", eta):
+                    s = members.shown(s, time)
+                members.move_to(time)
+                v_next = system.velocity(s, passes)
+                drive = v.times(float(self.momentum)).plus(-float(self.decay), s) if driven else still
+                v_next = drive.plus(1.0, v_next) if driven else v_next
                 s_next = s.plus(eta, v_next)
                 if recorder.ledgers:
                     self._enter(recorder.ledgers, system, s, s_next, eta, drive, v, passes)
                 s, v, time = s_next, v_next, time + eta
                 if k + 1 in kept:
-                    if system.finite(s):
-                        raise diverged(system, s, f"after step {k + 1}", _ADVICE.format(eta=eta))
-                    recorder.save(time, k + 1, s)
+                    members.lose_broken(system, s, f"after step {k + 1}", _ADVICE.format(eta=eta))
+                    members.move_to(time)
+                if members.lost.all():
+                    break
+                if k + 1 in kept:
+                    recorder.save(time, k + 1, members.shown(s, time))
                     recorder.advance((k + 1) / self.steps)
-        return Outcome("finished", self.steps, self.steps)
+        return members.outcome(k + 1, k + 1)
+
+    def _lose_outputs(
+        self, members: Members, system: AbstractSystem, s: State, passes: Passes, when: str, eta: float
+    ) -> bool:
+        """Give up members whose outputs are not finite: weights that are not show there one step later, cheaply."""
+        outputs = passes.activities[-1]
+        xp = array_namespace(outputs)
+        if bool(xp.all(xp.isfinite(outputs))):
+            return False
+        who = members.going & (broken(State((outputs,)), members.lead) > 0)
+        if who.any():
+            members.lose_broken(system, s, when, _ADVICE.format(eta=eta))
+            members.lose(who, lambda i: f"diverged: the output is no longer finite {when}; {_ADVICE.format(eta=eta)}")
+        return bool(who.any())
 
     def _enter(
         self,
@@ -124,17 +146,7 @@ class Descent(AbstractSolver):
             ledger.step(before, after, eta, drive, sizes, unit)
 
 
-def _whole(number: object) -> bool:
-    return isinstance(number, int | np.integer) and not isinstance(number, bool) and bool(number >= 1)
-
-
 _ADVICE = "the learning rate {eta:g} is too large for this start and task: lower it, or start smaller"
-
-
-def _finite(outputs: Array) -> bool:
-    """Return whether every output is finite; weights that are not show here one step later, at little cost."""
-    xp = array_namespace(outputs)
-    return bool(xp.all(xp.isfinite(outputs)))
 
 
 def _batches(task: Task, size: int | None, seed: int, reference: Array) -> Iterator[Samples]:

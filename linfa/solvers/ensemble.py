@@ -10,7 +10,6 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from linfa.arrays import Array, like, to_numpy
-from linfa.errors import DivergenceError
 from linfa.rules.interface import State
 
 PerMember: TypeAlias = Any
@@ -34,6 +33,11 @@ def sizes(state: State, lead: tuple[int, ...]) -> PerMember:
         axes = tuple(range(len(lead), a.ndim))
         squares = squares + np.asarray(to_numpy(xp.sum(a * a, axis=axes)), dtype=float)
     return np.asarray(np.sqrt(squares))
+
+
+def at_rest(velocity: State, state: State, steady: float, lead: tuple[int, ...]) -> PerMember:
+    """Return which members move no more: ‖velocity‖ ≤ steady · (1 + ‖state‖)."""
+    return sizes(velocity, lead) <= steady * (1 + sizes(state, lead))
 
 
 def stretched(state: State, factor: PerMember) -> State:
@@ -78,24 +82,33 @@ def unit_of(reference: Array) -> float:
     return float(array_namespace(reference).finfo(reference.dtype).eps)
 
 
-def verdict(lost: dict[int, str], lead: tuple[int, ...]) -> str:
-    """Return the status of a run in which some members were lost.
+class Layout:
+    """Where the numbers of a state lie in one row per member, and back.
 
     Args:
-        lost: what happened, by the number of the member in the batch laid out flat.
+        state: any state of the system.
         lead: the shape of the batch.
 
-    Raises:
-        DivergenceError: where none is left.
-
-    >>> verdict({}, (8,)), verdict({2: "diverged at t = 0.5"}, (8,))
-    ('finished', '1 of 8 lost: member 2 diverged at t = 0.5')
+    >>> layout = Layout(State((np.zeros((2, 1, 3)), np.zeros((2, 1, 1)))), (2,))
+    >>> rows = np.arange(8.0).reshape(2, 4)
+    >>> layout.state(rows).weights[1][:, 0, 0].tolist(), bool((layout.rows(layout.state(rows)) == rows).all())
+    ([3.0, 7.0], True)
     """
-    if not lost:
-        return "finished"
-    members = math.prod(lead)
-    names = {i: ", ".join(map(str, np.unravel_index(i, lead))) if lead else "" for i in lost}
-    told = "; ".join(f"member {names[i]} {what}" if lead else f"the run {what}" for i, what in lost.items())
-    if len(lost) == members:
-        raise DivergenceError(told)
-    return f"{len(lost)} of {members} lost: {told}"
+
+    def __init__(self, state: State, lead: tuple[int, ...]) -> None:
+        shapes = [tuple(a.shape) for a in parts(state)]
+        # Looked up once: a run asks for it many thousand times.
+        self._xp = array_namespace(*parts(state))
+        ends = np.cumsum([math.prod(shape[len(lead) :]) for shape in shapes]).tolist()
+        self.lead, self.L, self.size = lead, len(state.weights), ends[-1]
+        self._cuts = [(slice(a, b), s) for a, b, s in zip([0, *ends], ends, shapes, strict=False)]
+
+    def rows(self, state: State) -> Array:
+        """Return the numbers of a state, shape (*lead, size)."""
+        reshape, flat = self._xp.reshape, (*self.lead, -1)
+        return self._xp.concat([reshape(a, flat) for a in parts(state)], axis=-1)
+
+    def state(self, rows: Array) -> State:
+        """Return the state whose numbers lie in rows; it shares their memory."""
+        made = tuple([self._xp.reshape(rows[..., cut], shape) for cut, shape in self._cuts])
+        return State(made[: self.L], made[self.L :])

@@ -19,11 +19,25 @@ from linfa.arrays import Array, norm
 from linfa.errors import InputError
 from linfa.rules.interface import Passes, State
 from linfa.rules.sign_concordant import SignConcordant
-from linfa.solvers.ensemble import PerMember, chosen, combined, sizes, stretched, unit_of, verdict
-from linfa.solvers.interface import AbstractSolver, Outcome, Recorder, save_steps
+from linfa.solvers.ensemble import PerMember, at_rest, chosen, combined, sizes, stretched, unit_of
+from linfa.solvers.interface import (
+    AbstractSolver,
+    Outcome,
+    Recorder,
+    check_end,
+    check_steady,
+    check_whole,
+    save_steps,
+)
+from linfa.solvers.members import Members
 from linfa.solvers.stages import TABLEAUX, Solved, Stages
 from linfa.systems.interface import AbstractSystem
 from linfa.task import Task
+
+SHORTEST = 1e-10
+"""A member that must take steps shorter than this part of the whole time is given up: it approaches a pole."""
+
+_UNSOLVED = "has stage equations that neither fixed-point nor Newton iteration solves"
 
 
 @dataclass(frozen=True)
@@ -38,10 +52,10 @@ class Gauss(AbstractSolver):
             estimate is O(h^{s+2}), so it is careful for 2 and 3 stages. None takes equal steps.
         saves: how many moments are recorded after the start, evenly spread.
         max_steps: with `rtol`, stop after this many attempts, and return what there is with the status "step cap …".
+        steady: a member rests where ‖velocity‖ ≤ steady · (1 + ‖state‖); None runs to T.
 
     The law of sign-concordant feedback holds |W|: it is kept between sign flips, and moves by the step's error at one.
-    A member whose stage equations neither fixed-point nor Newton iteration solves is lost: nan from there on, and named
-    in the status; where no member is left, DivergenceError says when and what to do.
+    A member whose stage equations neither fixed-point nor Newton iteration solves is lost.
 
     Raises:
         InputError: for a value out of range.
@@ -61,15 +75,13 @@ class Gauss(AbstractSolver):
     rtol: float | None = None
     saves: int = 100
     max_steps: int = 100_000
+    steady: float | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.t) and self.t > 0):
-            raise InputError(f"the end of time must be finite and > 0; got t = {self.t}")
-        if min(self.steps, self.saves, self.max_steps) < 1:
-            raise InputError(
-                f"steps, saves and max_steps must be ≥ 1; got {self.steps}, {self.saves} and {self.max_steps}"
-            )
-        if self.stages not in TABLEAUX:
+        check_end(self.t)
+        check_whole(steps=self.steps, saves=self.saves, max_steps=self.max_steps)
+        check_steady(self.steady)
+        if isinstance(self.stages, bool) or self.stages not in TABLEAUX:
             raise InputError(f"Gauss has 1, 2 or 3 stages; got {self.stages}")
         if self.rtol is not None and not (math.isfinite(self.rtol) and self.rtol >= 1e-13):
             raise InputError(f"rtol must be finite and ≥ 1e-13, or None for equal steps; got {self.rtol}")
@@ -99,9 +111,7 @@ class _March:
         eps, terms = unit_of(reference), sum(system.widths) + self.batch.inputs.shape[0] + 8
         self.tableau = TABLEAUX[how.stages]
         self.stages = Stages(self.tableau, self.field, self.lead, eps, eps * terms)
-        self.time, self.fastest = np.zeros(self.lead), np.zeros(self.lead)
-        self.alive = np.ones(self.lead, dtype=bool)
-        self.lost: dict[int, str] = {}
+        self.members, self.fastest = Members(self.lead), np.zeros(self.lead)
         self.evaluations = self.steps = 0
         self.bent = isinstance(system.rule, SignConcordant)
 
@@ -116,30 +126,35 @@ class _March:
 
     def equal(self) -> Outcome:
         """Take equal steps."""
-        kept, h = save_steps(self.how.steps, self.how.saves), self.how.t / self.how.steps
+        members, kept, h = self.members, save_steps(self.how.steps, self.how.saves), self.how.t / self.how.steps
         ahead, z = self.tableau.ahead(), [stretched(self.field(self.s), np.full(self.lead, h))] * self.how.stages
         for k in range(1, self.how.steps + 1):
-            lengths = np.where(self.alive, h, 0.0)
-            solved, s = self.attempt(lengths, z)
-            self.lose(self.alive & ~solved.found, h)
-            self.accept(solved, s, lengths, self.alive)
-            self.time = np.where(self.alive, k * h, self.time)
-            z = [chosen(self.alive, combined(None, row, solved.z), self.s.times(0.0)) for row in ahead.tolist()]
-            if k in kept:
+            lengths = np.where(members.going, h, 0.0)
+            solved, s = self.attempt(lengths, z, patient=True)
+            self.lose(members.going & ~solved.found, lengths)
+            self.accept(solved, s, lengths, members.going)
+            members.move_to(k * h)
+            if self.how.steady is not None:
+                members.rest(at_rest(self.field(self.s), self.s, self.how.steady, self.lead))
+            z = [chosen(members.going, combined(None, row, solved.z), self.s.times(0.0)) for row in ahead.tolist()]
+            if (k in kept or not members.going.any()) and not members.lost.all():
                 self.save(k * h, k / self.how.steps)
-        return Outcome(verdict(self.lost, self.lead), self.evaluations, self.steps)
+            if not members.going.any():
+                break
+        return members.outcome(self.evaluations, self.steps)
 
     def adaptive(self, rtol: float) -> Outcome:
         """Take steps whose estimated error stays below the tolerance, each member its own."""
-        pace, now, attempts = np.full(self.lead, self.how.t / self.how.steps), self.field(self.s), 0
+        members, attempts = self.members, 0
+        pace, now = np.full(self.lead, self.how.t / self.how.steps), self.field(self.s)
         for k in range(1, self.how.saves + 1):
             moment = self.how.t * k / self.how.saves
-            while (busy := self.alive & (self.time < moment)).any():
+            while (busy := members.going & (members.time < moment)).any():
                 if attempts == self.how.max_steps:
-                    reached = float(self.time[self.alive].min())
-                    return Outcome(f"step cap reached at t = {reached:g}", self.evaluations, self.steps)
+                    members.cap(members.going)
+                    break
                 attempts += 1
-                left = moment - self.time
+                left = moment - members.time
                 lengths = np.where(busy, np.minimum(pace, left), 0.0)
                 solved, s = self.attempt(lengths, [stretched(now, lengths)] * self.how.stages)
                 after = self.field(s)
@@ -152,15 +167,22 @@ class _March:
                 pace = np.where(busy, np.where(good & (lengths == left), np.maximum(pace, wish), wish), pace)
                 now = chosen(good, after, now)
                 self.accept(solved, s, lengths, good)
-                self.time = np.where(good & (lengths == left), moment, np.where(good, self.time + lengths, self.time))
-                self.lose(busy & ~good & (pace < 1e-14 * self.how.t), pace)
+                members.move_to(np.where(good, np.where(lengths == left, moment, members.time + lengths), members.time))
+                if self.how.steady is not None:
+                    members.rest(good & at_rest(now, self.s, self.how.steady, self.lead))
+                self.lose(busy & (pace < SHORTEST * self.how.t), pace, "meets no tolerance")
+            if members.lost.all():
+                break
+            moment = moment if members.going.any() else float(members.time[~members.lost].max())
             self.save(moment, k / self.how.saves)
-        return Outcome(verdict(self.lost, self.lead), self.evaluations, self.steps)
+            if not members.going.any():
+                break
+        return members.outcome(self.evaluations, self.steps)
 
-    def attempt(self, h: PerMember, guess: list[State]) -> tuple[Solved, State]:
+    def attempt(self, h: PerMember, guess: list[State], patient: bool = False) -> tuple[Solved, State]:
         """Return the stages of a step and the state after it."""
         scale = sizes(self.s, self.lead) + np.maximum(self.fastest * h, self.stages.largest(guess))
-        solved = self.stages.solve(self.s, h, guess, scale)
+        solved = self.stages.solve(self.s, h, guess, scale, patient)
         return solved, combined(self.s, self.tableau.b, solved.z)
 
     def error(self, now: State, solved: Solved, after: State, h: PerMember, s: State) -> PerMember:
@@ -197,23 +219,21 @@ class _March:
         for ledger in self.recorder.ledgers:
             ledger.widen(before, after, bound)
 
-    def lose(self, members: PerMember, h: PerMember) -> None:
+    def lose(self, who: PerMember, h: PerMember, fault: str = _UNSOLVED) -> None:
         """Give members up, and say why."""
-        if not members.any():
-            return
-        for i in np.flatnonzero(members):
-            t, length = float(self.time.flat[i]), float(np.broadcast_to(h, self.lead).flat[i])
-            self.lost[int(i)] = (
-                f"stopped at t = {t:g}: the stage equations of a step of length {length:g} were solved neither by "
-                "fixed-point nor by Newton iteration; take more steps or set rtol, and where that does not help the "
-                "flow itself blows up there: shorten t or start smaller"
+
+        def why(i: int) -> str:
+            t, length = self.members.time.flat[i], h.flat[i]
+            return (
+                f"stopped at t = {t:g}: a step of length {length:g} {fault}; take more steps or set rtol; where that "
+                "does not help the flow itself blows up there: shorten t or start smaller"
             )
-        self.alive &= ~members
-        verdict(self.lost, self.lead)
+
+        self.members.lose(who, why)
 
     def save(self, time: float, fraction: float) -> None:
-        """Record a moment; members that were lost are nan."""
-        self.recorder.save(time, self.steps, chosen(self.alive, self.s, self.s.times(math.nan)))
+        """Record a moment."""
+        self.recorder.save(time, self.steps, self.members.shown(self.s, time))
         self.recorder.advance(fraction)
 
 

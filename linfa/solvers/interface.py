@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from linfa.errors import DivergenceError
+from linfa.errors import InputError
 from linfa.laws.ledger import Ledger
 from linfa.rules.interface import State
 from linfa.systems.interface import AbstractSystem
@@ -33,14 +34,18 @@ class Recorder(Protocol):
 
 
 class Outcome(NamedTuple):
-    """How a run ended."""
+    """How a run ended, member by member; for one network the arrays have the shape ()."""
 
-    status: str
-    """One word or two: what made it stop."""
+    status: np.ndarray
+    """In words what made each member stop: finished, steady, step cap reached at t = …, or how it was lost."""
+    reached: np.ndarray
+    """The time each came to."""
+    lost: np.ndarray
+    """Who left the finite numbers, or could not be followed any further."""
     evaluations: int
     """How often the velocity was computed."""
     steps: int
-    """How many steps were taken."""
+    """How many steps were taken; where members choose their own, by the one that took most."""
     pieces: tuple[Any, ...] = ()
     """SciPy's interpolants, one per step, where they were asked for."""
 
@@ -55,13 +60,54 @@ class AbstractSolver(ABC):
     def moments(self) -> int:
         """Return how many moments will be saved, at most."""
 
+    def takes(self, system: AbstractSystem) -> AbstractSystem:
+        """Return the system in the coordinates that this solver moves: as it is, unless the solver says otherwise."""
+        return system
+
     @abstractmethod
     def run(self, system: AbstractSystem, task: Task, recorder: Recorder) -> Outcome:
         """Let time pass from the system's start; report to the recorder.
 
-        Raises:
-            DivergenceError: where the weights leave the finite numbers.
+        A member of a batch whose weights leave the finite numbers is nan from there on, and the others go on as if it
+        were not there. The run stops where no member is left; nothing is raised, the outcome says it.
         """
+
+
+def is_whole(number: object) -> bool:
+    """Return whether a number is whole and at least 1; True is no number.
+
+    >>> is_whole(np.int64(3)), is_whole(2.0), is_whole(True)
+    (True, False, False)
+    """
+    return isinstance(number, int | np.integer) and not isinstance(number, bool) and bool(number >= 1)
+
+
+def check_whole(**numbers: object) -> None:
+    """Raise InputError unless every number is whole and at least 1.
+
+    >>> check_whole(steps=3, saves=2.5)
+    Traceback (most recent call last):
+    linfa.errors.InputError: steps and saves must be whole numbers ≥ 1; got 3 and 2.5
+    """
+
+    def listed(words: list[str]) -> str:
+        return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+    if not all(map(is_whole, numbers.values())):
+        must = "must be whole numbers" if len(numbers) > 1 else "must be a whole number"
+        raise InputError(f"{listed(list(numbers))} {must} ≥ 1; got {listed([str(n) for n in numbers.values()])}")
+
+
+def check_end(t: float) -> None:
+    """Raise InputError unless t can be the end of time."""
+    if isinstance(t, bool) or not (math.isfinite(t) and t > 0):
+        raise InputError(f"the end of time must be finite and > 0; got t = {t}")
+
+
+def check_steady(steady: float | None) -> None:
+    """Raise InputError unless a speed at which a run stops can be met, or none is given."""
+    if steady is not None and not steady > 0:
+        raise InputError(f"steady must be > 0, or None to run to the end; got {steady}")
 
 
 def save_steps(steps: int, saves: int) -> np.ndarray:
@@ -71,10 +117,3 @@ def save_steps(steps: int, saves: int) -> np.ndarray:
     [0, 2, 5, 8, 10]
     """
     return np.unique(np.round(np.linspace(0, steps, min(saves, steps) + 1)).astype(int))
-
-
-def diverged(system: AbstractSystem, state: State, when: str, advice: str) -> DivergenceError:
-    """Return the error for a state, or an output, that is no longer finite."""
-    number = system.finite(state)
-    where = list(system.parts(state))[number - 1] if number else "the output"
-    return DivergenceError(f"the run diverged: {where} is no longer finite {when}; {advice}")

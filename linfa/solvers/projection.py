@@ -22,11 +22,12 @@ from linfa.errors import DivergenceError, InputError, NoLawError
 from linfa.laws import REGISTRY
 from linfa.laws.interface import AbstractLaw, Layers
 from linfa.laws.ledger import largest
-from linfa.rules.interface import AbstractRule, State
-from linfa.solvers.ensemble import combined, parts, sizes, unit_of
-from linfa.solvers.interface import AbstractSolver, Outcome, Recorder, diverged, save_steps
+from linfa.rules.interface import AbstractRule, Passes, State
+from linfa.solvers.ensemble import PerMember, chosen, combined, parts, unit_of
+from linfa.solvers.interface import AbstractSolver, Outcome, Recorder, check_end, check_whole, save_steps
+from linfa.solvers.members import Members
 from linfa.systems.full import Full
-from linfa.systems.interface import AbstractSystem
+from linfa.systems.interface import AbstractSystem, Samples
 from linfa.task import Task
 
 MOST = 4000
@@ -94,9 +95,9 @@ class Surface:
             gaps += [q - q0 for q, q0 in zip(law.quantity(self.rule, state), values, strict=True)]
         return _rows(gaps, state.weights[0].ndim - 2)
 
-    def distance(self, state: State) -> float:
-        """Return max |Q(s) − Q(0)|."""
-        return float(np.max(to_numpy(largest(self.gap(state)[..., None], state.weights[0].ndim - 2))))
+    def distance(self, state: State) -> PerMember:
+        """Return max |Q(s) − Q(0)|, member by member."""
+        return to_numpy(largest(self.gap(state)[..., None], state.weights[0].ndim - 2))
 
     def jacobian(self, state: State) -> Array:
         """Return J, shape (..., laws' entries, numbers in a state): dQ(s) along every unit vector."""
@@ -121,28 +122,36 @@ class Surface:
         Raises:
             DivergenceError: where they do not reach the surface.
         """
-        J = self.jacobian(state)
-        xp = array_namespace(J)
-        inverse = xp.linalg.pinv(J, rtol=_cut(J))
-        eps, best, last = unit_of(J), state, math.inf
-        for _ in range(50):
-            gap = self.gap(state)
-            distance = float(xp.max(xp.abs(gap))) if gap.shape[-1] else 0.0
-            if not distance < last:
-                break
-            best, last = state, distance
-            state = state.plus(-1.0, _state((inverse @ gap[..., None])[..., 0], state))
-        if not last <= 1e3 * eps * (1 + self.scale(best)):
-            raise DivergenceError(
-                f"the projection does not reach the laws: they are off by {last:.1e}; the step before was too long, "
-                "take more steps"
-            )
-        return best
+        back, found = self.restored(state)
+        if not found.all():
+            raise DivergenceError(f"{_SHORT} (they are off by {float(self.distance(back).max()):.1e})")
+        return back
 
-    def scale(self, state: State) -> float:
-        """Return the largest sum of magnitudes of the terms of the laws."""
-        terms = [to_numpy(t).max() for law in self.laws for t in law.terms(self.rule, state)]
-        return float(max(terms, default=0.0))
+    def restored(self, state: State) -> tuple[State, PerMember]:
+        """Return the nearest to the surface that the corrections came, and which members of a batch they brought there.
+
+        A member is corrected for as long as that brings it closer.
+        """
+        J, lead = self.jacobian(state), tuple(state.weights[0].shape[:-2])
+        inverse = array_namespace(J).linalg.pinv(J, rtol=_cut(J))
+        best, last = state, np.full(lead, math.inf)
+        for _ in range(50):
+            distance = self.distance(state)
+            closer = np.asarray(distance < last)
+            if not closer.any():
+                break
+            best, last = chosen(closer, state, best), np.where(closer, distance, last)
+            state = best.plus(-1.0, _state((inverse @ self.gap(best)[..., None])[..., 0], state))
+        return best, last <= 1e3 * unit_of(J) * (1 + self.scale(best))
+
+    def scale(self, state: State) -> PerMember:
+        """Return the largest sum of magnitudes of the terms of the laws, member by member."""
+        lead = tuple(state.weights[0].shape[:-2])
+        terms = [np.broadcast_to(to_numpy(t), lead) for law in self.laws for t in law.terms(self.rule, state)]
+        return np.max(terms, axis=0) if terms else np.zeros(lead)
+
+
+_SHORT = "the projection does not reach the laws: the step before was too long, take more steps"
 
 
 @dataclass(frozen=True)
@@ -177,10 +186,8 @@ class Projected(AbstractSolver):
     saves: int = 100
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.t) and self.t > 0):
-            raise InputError(f"the end of time must be finite and > 0; got t = {self.t}")
-        if self.steps < 1 or self.saves < 1:
-            raise InputError(f"steps and saves must be ≥ 1; got {self.steps} and {self.saves}")
+        check_end(self.t)
+        check_whole(steps=self.steps, saves=self.saves)
         if self.order not in RK:
             raise InputError(f"the explicit step has order 1, 2 or 4; got {self.order}")
 
@@ -200,30 +207,43 @@ class Projected(AbstractSolver):
                 f"projecting {numbers} parameters takes a pseudo-inverse of that size at every step (at most {MOST}): "
                 "use Gauss or Conservative, which keep the laws at no such cost"
             )
-        surface = Surface.through(system.rule, s)
-        batch, h, (A, b) = task.everything(s.weights[0]), self.t / self.steps, RK[self.order]
+        surface, members = Surface.through(system.rule, s), Members(tuple(system.lead))
+        batch, h, evaluated = task.everything(s.weights[0]), self.t / self.steps, len(RK[self.order][1])
         unit = unit_of(s.weights[0]) * (sum(system.widths) + batch.inputs.shape[0] + numbers)
         kept = set(save_steps(self.steps, self.saves).tolist())
         recorder.save(0.0, 0, s)
         with np.errstate(over="ignore", invalid="ignore"):
             for k in range(1, self.steps + 1):
-                passes = system.passes(s, batch)
-                slopes = [system.velocity(s, passes)]
-                for row in A:
-                    S = combined(s, [h * a for a in row], slopes)
-                    slopes.append(system.velocity(S, system.passes(S, batch)))
-                after = combined(s, [h * x for x in b], slopes)
-                if not np.isfinite(sizes(after, system.lead)).all():
-                    raise diverged(system, after, f"at t = {k * h:g}", f"the step {h:g} is too long: take more steps")
-                after = surface.project(after)
+                passes, after = self._step(system, s, batch, h)
+                members.lose_broken(system, after, f"at t = {k * h:g}", f"the step {h:g} is too long: take more steps")
+                # Who was lost stays at the last state it had, for the pseudo-inverse to be that of numbers.
+                after, found = surface.restored(chosen(members.going, after, s))
+                self._lose(members, ~found, k * h)
+                after = chosen(members.going, after, s)
                 made = s.norms().plus(1.0, after.norms()).plus(h, system.sizes(s, passes)).times(unit)
                 for ledger in recorder.ledgers:
                     ledger.widen(s, after, made)
                 s = after
+                members.move_to(k * h)
+                if members.lost.all():
+                    break
                 if k in kept:
-                    recorder.save(k * h, k, s)
+                    recorder.save(k * h, k, members.shown(s, k * h))
                     recorder.advance(k / self.steps)
-        return Outcome("finished", len(b) * self.steps, self.steps)
+        return members.outcome(evaluated * k, k)
+
+    def _step(self, system: Full, s: State, batch: Samples, h: float) -> tuple[Passes, State]:
+        """Return the passes at a state, and the state after one explicit step."""
+        (A, b), passes = RK[self.order], system.passes(s, batch)
+        slopes = [system.velocity(s, passes)]
+        for row in A:
+            S = combined(s, [h * a for a in row], slopes)
+            slopes.append(system.velocity(S, system.passes(S, batch)))
+        return passes, combined(s, [h * x for x in b], slopes)
+
+    def _lose(self, members: Members, who: PerMember, t: float) -> None:
+        """Give up the members that the projection does not bring back."""
+        members.lose(who, lambda i: f"stopped at t = {t:g}: {_SHORT}")
 
 
 def _rows(arrays: list[Array], lead: int) -> Array:

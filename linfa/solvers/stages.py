@@ -120,12 +120,22 @@ class Stages:
         """Return max_i ‖z_i‖, by member."""
         return np.max([sizes(x, self.lead) for x in z], axis=0)
 
-    def solve(self, s: State, h: PerMember, guess: list[State], scale: PerMember) -> Solved:
-        """Return stages that satisfy their equations to rounding relative to a scale, as far as that succeeds."""
+    def solve(self, s: State, h: PerMember, guess: list[State], scale: PerMember, patient: bool = False) -> Solved:
+        """Return stages that satisfy their equations to rounding relative to a scale, as far as that succeeds.
+
+        Newton–Krylov takes on the members that need it together; with `patient` those it fails on are tried once more,
+        one by one, so that one without a solution does not take others with it.
+        """
         solved = self._fixed_point(s, h, guess, scale)
         if solved.found.all():
             return solved
-        return self._newton(s, h, solved, self._nearest(s, h, guess), scale)
+        start, todo = self._nearest(s, h, guess), np.asarray(~solved.found)
+        solved = self._newton(s, h, solved, start, scale, todo)
+        for i in np.flatnonzero(~solved.found) if patient and todo.sum() > 1 else ():
+            alone = np.zeros(todo.size, dtype=bool)
+            alone[i] = True
+            solved = self._newton(s, h, solved, start, scale, alone.reshape(self.lead))
+        return solved
 
     def _fixed_point(self, s: State, h: PerMember, z: list[State], scale: PerMember) -> Solved:
         """Iterate z ← h f(S(z)) until what the next sweep would change is below rounding, or no longer shrinks."""
@@ -153,9 +163,11 @@ class Stages:
             gaps.append(self.largest([a.plus(-1.0, b) for a, b in zip(self.sweep(s, h, z), z, strict=True)]))
         return [chosen(gaps[0] <= gaps[1], a, b) for a, b in zip(guess, plain, strict=True)]
 
-    def _newton(self, s: State, h: PerMember, solved: Solved, start: list[State], scale: PerMember) -> Solved:
-        """Solve the equations of the members that are left by Newton–Krylov."""
-        todo = ~solved.found & np.isfinite(self.largest(start))
+    def _newton(
+        self, s: State, h: PerMember, solved: Solved, start: list[State], scale: PerMember, todo: PerMember
+    ) -> Solved:
+        """Solve the equations of some members by Newton–Krylov."""
+        todo = np.asarray(todo & np.isfinite(self.largest(start)))
         size = np.where(scale > 0, scale, 1.0)[todo]
         if not todo.any():
             return solved
@@ -177,7 +189,7 @@ class Stages:
             return solved
         z = self._unflat(x * _repeat(size, x), clean, todo)
         gap = self.largest([a.plus(-1.0, b) for a, b in zip(self.sweep(s, h, z), z, strict=True)])
-        return Solved(z, gap, solved.found | (gap <= self.unit * scale))
+        return Solved(z, gap, solved.found | (todo & (gap <= self.unit * scale)))
 
     def _flat(self, z: list[State], todo: PerMember) -> np.ndarray:
         return np.concatenate([_take(x, todo) for x in z], axis=1).ravel()

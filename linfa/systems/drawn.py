@@ -13,19 +13,21 @@ from linfa.weights import Weights
 
 @dataclass(frozen=True, eq=False)
 class Drawn(AbstractRule):
-    """Feedback alignment whose matrices were never made; a width-free system carries what is known of them.
+    """Feedback alignment (or ρ-FA) whose matrices were never made; a width-free system carries what is known of them.
 
     >>> Drawn().name
     'fa'
     """
 
     name: ClassVar[str] = "fa"
+    layerwise: ClassVar[bool] = True
     fixed_path: ClassVar[bool] = True
 
     def signals(self, state: State, delta: Array) -> NoReturn:
         """Raise InputError: there are no matrices."""
         raise InputError(
-            "this network was drawn without its feedback matrices; only its loss and outputs can be asked for"
+            "this network was drawn without its feedback matrices; only its loss, outputs and alignments can be asked "
+            "for"
         )
 
     def stand_ins(self, state: State) -> NoReturn:

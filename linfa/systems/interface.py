@@ -86,6 +86,10 @@ class AbstractSystem(ABC):
         """Return the system as it must be simulated where weights decay."""
         return self
 
+    def flowing(self) -> AbstractSystem:
+        """Return the system as it is best simulated in continuous time by a method that knows nothing of laws."""
+        return self
+
     def lift(self, state: State) -> Weights:
         """Return the weights of a state, checked."""
         return Weights(self.full(state).weights)

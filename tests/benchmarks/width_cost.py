@@ -1,0 +1,61 @@
+"""The cost of a width-free run against the width: the one pass over the weights, and everything else, which is flat.
+
+Widths (20, n, n, 5). Given matrices: the pass over them (Gram matrices) apart from a run from these on, n = 10³ and 10⁴
+(10⁵ would hold 80 GB a layer). Drawn in law (Gaussian, no matrices): draw and run together, n = 10³ … 10⁹.
+
+A run is 500 steps at the rate 1/n, which keeps them equally many and equally far, or a flow to t = 20 by Radau at rtol
+1e-6: the flow is faster by ‖M_l‖² ∼ n, so that an explicit method would take steps of the order 1/n, and an implicit
+one does not. Processor time in float64 on one thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import linfa
+from linfa.solvers import AbstractSolver
+from tests.benchmarks.timing import Row, compare
+
+STEPS, T = 500, 20.0
+
+
+def solvers(n: int) -> dict[str, AbstractSolver]:
+    """Return the solvers by what they are called."""
+    return {
+        f"{STEPS} steps": linfa.Descent(1.0 / n, STEPS, saves=1),
+        f"flow to t = {T:g}": linfa.Flow(T, rtol=1e-6, atol=1e-9, method="Radau", saves=1),
+    }
+
+
+def given(n: int, task: linfa.Task, rounds: int) -> Row:
+    """Return what the pass over given matrices costs, and a run after it."""
+    net = linfa.Weights.standard((20, n, n, 5), rng=0)
+    rule = linfa.FeedbackAlignment.random(net, rng=1)
+    # The run itself asks for the Gram matrices alone; without matrices there is no provenance to hash either.
+    drawn = replace(linfa.WidthFree.gaussian((20, n, n, 5), rng=0), reduction=linfa.WidthFree(net, rule).grams)
+    contenders: dict[str, Callable[[], object]] = {
+        "one pass: Gram matrices": lambda: linfa.WidthFree(net, rule),
+        **{name: lambda s=s: linfa.solve(drawn, task, s, states=False) for name, s in solvers(n).items()},
+    }
+    return compare(f"given matrices, n = {n:,}", contenders, rounds, clock=time.process_time)
+
+
+def rows(
+    matrices: Sequence[int] = (10**3, 10**4),
+    draws: Sequence[int] = (10**3, 10**4, 10**5, 10**6, 10**9),
+    rounds: int = 5,
+) -> Iterator[Row]:
+    """Yield given matrices by width, then draws of every width taking turns."""
+    task = linfa.Task.teacher(20, 5, rng=2)
+    for n in matrices:
+        yield given(n, task, rounds)
+    for name in solvers(1):
+        contenders = {
+            f"n = {n:,}": lambda n=n, name=name: linfa.solve(
+                linfa.WidthFree.gaussian((20, n, n, 5), rng=0), task, solvers(n)[name], states=False
+            )
+            for n in draws
+        }
+        yield compare(f"drawn in law, {name}", contenders, rounds, clock=time.process_time)

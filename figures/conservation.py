@@ -15,6 +15,7 @@ from matplotlib.ticker import NullLocator
 
 from figures import style
 from figures.figure import Collect, Figure
+from figures.slope import slope
 from sims.conservation import STUDY, Cell
 from sims.study import Result
 
@@ -160,7 +161,7 @@ def _drift(over_time: Axes, over_rate: Axes, results: list[Result]) -> float:
         axis.set_minor_locator(NullLocator())
     over_time.set(xlabel="time, steps × η", ylabel="drift, all neurons", ylim=(None, 1.15 * ends[-1]))
     over_rate.set(xlabel="step size η", ylabel="drift at the end")
-    return float(np.polyfit(np.log(rates), np.log(ends), 1)[0])
+    return slope(rates, ends, "the slope of drift against step size")
 
 
 def _ledger(axes: Axes, results: list[Result]) -> tuple[Reach, Reach]:

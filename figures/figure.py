@@ -38,4 +38,4 @@ class Figure:
 
     def line(self) -> str:
         """Return the figure on one line: name, paper, claim."""
-        return f"{self.name:<14} {self.paper} · {self.claim}"
+        return f"{self.name:<16} {self.paper} · {self.claim}"

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from figures import conservation, integrators, width
+from figures import alignment, conservation, integrators, low_rank, ordering, teacher_student, width
 from figures.figure import Figure
 from linfa.errors import InputError
 
-FIGURES: dict[str, Figure] = {figure.name: figure for figure in (conservation.FIGURE, integrators.FIGURE, width.FIGURE)}
+FIGURES: dict[str, Figure] = {
+    figure.name: figure
+    for figure in (
+        conservation.FIGURE,
+        integrators.FIGURE,
+        width.FIGURE,
+        ordering.FIGURE,
+        alignment.FIGURE,
+        low_rank.FIGURE,
+        teacher_student.FIGURE,
+    )
+}
 """The figures, in the order of the gallery."""
 
 

@@ -8,9 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 
 from figures import style
 from figures.figure import Collect, Figure
+from figures.slope import slope
 from sims.study import Result
 from sims.width import STUDY, Agreement, Cost, Limit, free_operations, full_operations
 
@@ -28,6 +30,9 @@ ASYMPTOTIC = 10**5
 SHOWN = 3
 """How many networks panel d shows."""
 
+IMAGES = {"digits": "digits", "mnist": "MNIST"}
+"""The image sets as they are called."""
+
 MARKERS = {"standard": "o", "ntk": "^", "mean-field": "s"}
 """The marker of each scaling."""
 
@@ -40,7 +45,7 @@ def draw(fast: bool, collect: Collect) -> tuple[Sheet, str]:
     losses, apart, limit = (sheet.add_subplot(grid[row, 0]) for row in range(3))
     cost, members = sheet.add_subplot(grid[:2, 1]), sheet.add_subplot(grid[2, 1])
     seen = Seen(
-        apart=_agreement(losses, apart, _digits(results, Agreement)),
+        apart=_agreement(losses, apart, _agreements(results)),
         evaluations=_cost(cost, _digits(results, Cost)),
         slopes=_limit(limit, _digits(results, Limit)),
     )
@@ -74,9 +79,15 @@ def _digits(results: list[Result], kind: type) -> list[Result]:
     return [r for r in results if isinstance(r.cell, kind) and r.cell.data == "digits"]
 
 
+def _agreements(results: list[Result]) -> list[Result]:
+    """Return the runs on the larger image set, where there are two."""
+    found = [r for r in results if isinstance(r.cell, Agreement)]
+    return [r for r in found if r.cell.data == found[-1].cell.data]
+
+
 def _agreement(losses: Axes, apart: Axes, results: list[Result]) -> float:
     """Panels a and a′: both losses, and the distance of the weights. Return its largest value."""
-    style.letter(losses, "a", "digits, mini-batches, momentum and decay")
+    style.letter(losses, "a", f"{IMAGES[results[0].cell.data]}, mini-batches, momentum and decay")
     style.letter(apart, "a′", "distance of the weights, relative; worst layer")
     worst = []
     for i, result in enumerate(results):
@@ -117,14 +128,15 @@ def _limit(axes: Axes, results: list[Result]) -> tuple[float, float]:
     """Panel c: the distance from infinite width against the width. Return the range of measured slopes."""
     style.letter(axes, "c", "distance of the loss from infinite width")
     found = []
-    for result in (r for r in results if r.cell.depth == DEPTH):
-        data, marker = result.data, MARKERS[result.cell.scaling]
+    for result in results:
+        data, marker, shown = result.data, MARKERS[result.cell.scaling], result.cell.depth == DEPTH
         gap = data["gap"].isel(time=-1)
         x, top = data["hidden_width"].values, float(gap[-1])
         far = x >= ASYMPTOTIC
-        found.append(float(np.polyfit(np.log(x[far]), np.log(gap[far]), 1)[0]))
-        axes.loglog(x, top * np.sqrt(x[-1] / x), **style.THEORY)
-        how = style.look("fa") | {"marker": marker, "markersize": 5, "label": result.cell.scaling}
+        found.append(slope(x[far], gap[far].values, f"the slope of {result.cell.scaling} scaling"))
+        if shown:
+            axes.loglog(x, top * np.sqrt(x[-1] / x), **style.THEORY)
+        how = style.look("fa") | {"marker": marker, "markersize": 5 if shown else 2.5, "label": result.cell.scaling}
         axes.loglog(x, gap, **how, zorder=5)
     axes.set(xlabel="hidden width n", ylabel="root mean square, at the end")
     names = {name: Line2D([], [], **style.look("fa") | {"marker": m}) for name, m in MARKERS.items()}
@@ -148,21 +160,26 @@ def _members(axes: Axes, results: list[Result]) -> None:
         axes.semilogy(data["time"], data["limit"].isel(member=i), **style.THEORY)
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(handles[::SHOWN], labels[::SHOWN], loc="upper right")
+    # Labels of minor ticks crowd the axis where it spans less than two decades.
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel="time, steps × η", ylabel="loss")
 
 
 def _caption(results: list[Result], seen: Seen, fast: bool) -> str:
     """Return what to see, what was run, and whose it is."""
-    agree, flows, limits = (_digits(results, kind) for kind in (Agreement, Cost, Limit))
+    agree = _agreements(results)
+    flows, limits = (_digits(results, kind) for kind in (Cost, Limit))
     cell, steps, limit = agree[0].cell, agree[0].cell.solver, limits[0].cell
     widths = "–".join(str(n) for n in cell.widths)
     rules = ", ".join(style.RULES[r.cell.rule].label for r in agree)
     hidden = [c.cell.hidden for c in flows]
     free, full = (f(cell.widths, 32) for f in (free_operations, full_operations))
+    depths = sorted({r.cell.depth for r in limits})
+    others = f" (small marks: depth {' and '.join(str(d) for d in depths if d != DEPTH)})" if len(depths) > 1 else ""
     more = " The full preset runs wider and deeper networks, and MNIST." if fast else ""
     return f"""What to see. (a) Losses of networks whose every weight was simulated, and on top of them the width-free \
-runs of the same networks under the same mini-batches: Φ and R_l, of 10×64 and 10×10 numbers, in place of all \
-weights. (a′) The weights that these stand for are the full ones within {seen.apart:.0e} of their norm. (b) \
+runs of the same networks under the same mini-batches: Φ and R_l, of 10×{cell.widths[0]} and 10×10 numbers, in place \
+of all weights. (a′) The weights that these stand for are the full ones within {seen.apart:.0e} of their norm. (b) \
 Multiplications and additions in the matrix products of one velocity; points are the widths at which both were run, to \
 the same tolerance, in {seen.evaluations[0]} to {seen.evaluations[1]} evaluations of the full system. The Gram \
 matrices of a network that exists are made once, by one pass over its weights; those of a Gaussian network are drawn, \
@@ -171,12 +188,12 @@ networks drawn with one seed at all widths; slopes from n = {ASYMPTOTIC:,} on {s
 {seen.slopes[1]:.3f}, theory −½. (d) Networks of the standard scaling differ at infinite width too, because their \
 read-out stays random; each approaches a limit of its own.
 
-What was run. (a) {rules}; digits, {cell.samples} images, widths {widths}, softmax cross-entropy, {steps.steps} steps, \
-batches of {steps.batch}, η = {steps.learning_rate:g}, momentum {steps.momentum:g}, decay {steps.decay:g}; one \
-velocity takes {full / free:.0f} times fewer operations width-free. (b) FA, squared loss by its moments, depth \
-{flows[0].cell.depth}, hidden widths {min(hidden)} to {max(hidden)}, DOP853 at rtol 1e-7. (c, d) FA, squared loss, \
-depth {DEPTH}, hidden widths {limit.hidden[0]:,} to {limit.hidden[-1]:,}, {limit.solver.steps} steps of η = \
-{limit.solver.learning_rate:g}.{more}
+What was run. (a) {rules}; {IMAGES[cell.data]}, {cell.samples} images, widths {widths}, softmax cross-entropy, \
+{steps.steps} steps, batches of {steps.batch}, η = {steps.learning_rate:g}, momentum {steps.momentum:g}, decay \
+{steps.decay:g}; one velocity takes {full / free:.0f} times fewer operations width-free. (b) FA, squared loss by its \
+moments, depth {flows[0].cell.depth}, hidden widths {min(hidden)} to {max(hidden)}, DOP853 at rtol 1e-7. (c, d) FA, \
+squared loss, depth {DEPTH}{others}, hidden widths {limit.hidden[0]:,} to {limit.hidden[-1]:,}, {limit.solver.steps} \
+steps of η = {limit.solver.learning_rate:g}.{more}
 
 Whose it is. The reduction, its draws and its limits are our statements, derived in theory/width_free and \
 linfa/systems/infinite_width; scalings of width in feedback alignment: Bordelon & Pehlevan 2022."""

@@ -30,7 +30,7 @@ def main(
     try:
         if listing:
             for study in find(studies or []):
-                typer.echo(f"{study.name:<16}{study.paper:<48}{study.claim}")
+                typer.echo(f"{study.name:<16} {study.paper:<48}{study.claim}")
             return
         for study in find(studies or []):
             began = time.perf_counter()

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from linfa.errors import InputError
-from sims import conservation, integrators, width
+from sims import alignment, conservation, integrators, low_rank, ordering, teacher_student, width
 from sims.study import Study
 
-STUDIES: dict[str, Study] = {study.name: study for study in (conservation.STUDY, integrators.STUDY, width.STUDY)}
+STUDIES: dict[str, Study] = {
+    study.name: study
+    for study in (
+        conservation.STUDY,
+        integrators.STUDY,
+        width.STUDY,
+        ordering.STUDY,
+        alignment.STUDY,
+        low_rank.STUDY,
+        teacher_student.STUDY,
+    )
+}
 """The studies, in the order in which they are run."""
 
 

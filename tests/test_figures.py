@@ -26,7 +26,8 @@ from figures import gallery, style
 from figures.__main__ import app
 from figures.figure import Figure
 from figures.registry import FIGURES, find
-from linfa.errors import InputError
+from figures.slope import slope
+from linfa.errors import InputError, ResultError
 from linfa.rules import REGISTRY
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -386,3 +387,8 @@ def test_pictures_do_not_depend_on_what_was_drawn_before():
     first = picture()
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red"}):
         assert picture() == first
+
+
+def test_a_slope_is_not_drawn_through_one_point():
+    with pytest.raises(ResultError, match="the order of Gauss 3 needs two different points at least; got 1"):
+        slope([0.1, 0.1], [1e-13, 2e-13], "the order of Gauss 3")

@@ -1,0 +1,43 @@
+"""Direct feedback alignment: the output's error goes to every layer through a matrix of its own (Nøkland 2016)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from linfa.errors import InputError
+from linfa.nn.direct import Direct
+from linfa.nn.draws import AbstractDraw, FanIn
+from linfa.nn.rules.interface import AbstractRule, Place
+
+
+@dataclass(frozen=True)
+class DirectFeedback(AbstractRule):
+    """DFA: ḣ_l = F_lᵀ ė with F_l fixed and random.
+
+    Args:
+        draw: the law of F_l, of shape (outputs, numbers in h_l).
+
+    >>> place = Place("fc", seed=0, inputs=(4,), final=(2,))
+    >>> DirectFeedback().feedback(nn.Linear(4, 3), place).F.shape
+    torch.Size([2, 4])
+    """
+
+    name: ClassVar[str] = "dfa"
+    direct: ClassVar[bool] = True
+    draw: AbstractDraw = field(default_factory=FanIn)
+
+    def feedback(self, layer: nn.Module, place: Place) -> Direct:
+        """Return the feedback of one layer, drawn for its place."""
+        if place.inputs is None or place.final is None:
+            raise InputError(
+                f"direct feedback to {place.name!r} needs the sizes of its input and of the model's output: give "
+                "convert an example batch, convert(model, rule, example=batch)"
+            )
+        W = layer.weight
+        assert isinstance(W, Tensor)
+        shape = (math.prod(place.final), math.prod(place.inputs))
+        return Direct(self.draw(shape, place.seed, W.dtype, W.device))

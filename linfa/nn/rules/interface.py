@@ -1,0 +1,48 @@
+"""What a rule of the torch backend is: a frozen recipe that gives a layer its feedback."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from linfa.nn.feedback import AbstractFeedback
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a layer stands in its model, as far as a rule needs to know.
+
+    Args:
+        name: the layer's name in the model.
+        seed: of what is drawn for it, from the model's seed and the name.
+        inputs: the shape of one sample's input; None where no example was given.
+        outputs: the shape of one sample's output, likewise.
+        final: the shape of one sample's output of the whole model, likewise.
+    """
+
+    name: str
+    seed: int
+    inputs: tuple[int, ...] | None = None
+    outputs: tuple[int, ...] | None = None
+    final: tuple[int, ...] | None = None
+
+
+class AbstractRule(ABC):
+    """How the error comes back, for any layer of any model."""
+
+    name: ClassVar[str]
+    """The registry name."""
+
+    direct: ClassVar[bool] = False
+    """Whether the signal comes from the model's output, past all layers between."""
+
+    @abstractmethod
+    def feedback(self, layer: nn.Module, place: Place) -> AbstractFeedback:
+        """Return the feedback of one layer, drawn for its place.
+
+        Raises:
+            InputError: where the layer cannot be served.
+        """

@@ -1,0 +1,38 @@
+"""Direct random target projection: hidden layers learn from the target, not from the error (Frenkel et al. 2021)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from linfa.errors import InputError
+from linfa.nn.draws import AbstractDraw, FanIn
+from linfa.nn.rules.interface import AbstractRule, Place
+from linfa.nn.targets import Projected
+
+
+@dataclass(frozen=True)
+class TargetProjection(AbstractRule):
+    """DRTP: ḣ_l = −F_lᵀ y* with F_l fixed and random; train inside `linfa.nn.targets(model, y)`.
+
+    Args:
+        draw: the law of F_l, of shape (outputs, numbers in h_l).
+    """
+
+    name: ClassVar[str] = "drtp"
+    draw: AbstractDraw = field(default_factory=FanIn)
+
+    def feedback(self, layer: nn.Module, place: Place) -> Projected:
+        """Return the feedback of one layer, drawn for its place."""
+        if place.inputs is None or place.final is None:
+            raise InputError(
+                f"target projection to {place.name!r} needs the sizes of its input and of the model's output: give "
+                "convert an example batch, convert(model, rule, example=batch)"
+            )
+        W = layer.weight
+        assert isinstance(W, Tensor)
+        shape = (math.prod(place.final), math.prod(place.inputs))
+        return Projected(self.draw(shape, place.seed, W.dtype, W.device))

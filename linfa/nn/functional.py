@@ -12,6 +12,7 @@ added.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -159,6 +160,11 @@ class _SendBack(torch.autograd.Function):
         ((dz,), (B,)) = gradients, ctx.saved_tensors
         dh = (dz.flatten(1) @ B).view(ctx.shape) if ctx.needs_input_grad[1] else None
         return *_once(dz if ctx.needs_input_grad[0] else None, dh), None
+
+
+for _node in (_Once, _Linear, _Convolution, _SendBack):
+    # torch looks the signature up at every call, which costs more than all else that a small layer does.
+    _node.forward.__signature__ = inspect.signature(_node.forward)  # type: ignore[attr-defined]
 
 
 def linear(h: Tensor, W: Tensor, B: Feedback, b: Tensor | None = None) -> Tensor:

@@ -67,7 +67,7 @@ def rows() -> Iterator[Row]:
             contenders[name] = step_of(biotorch(mode), x, y)
     else:
         print("    (biotorch is not installed, so it is left out)")
-    yield compare("ResNet-20, 128 images, eager", contenders, rounds=9, clock=time.process_time)
+    yield compare("ResNet-20, 128 images, eager", contenders, rounds=15, clock=time.process_time)
 
     plain, fed = models.make("resnet20"), linfa.nn.convert(models.make("resnet20"), "fa")
     yield compare(

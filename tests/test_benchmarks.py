@@ -46,8 +46,8 @@ def test_a_contender_that_is_not_accurate_is_refused():
 
 
 def test_costs_are_measured_at_every_width():
-    given, steps, flow = width_cost.rows(matrices=(10,), draws=(10, 10**9), rounds=1)
-    assert len(given.seconds) == 3
+    given, implicit, steps, flow = width_cost.rows(matrices=(10,), factors=(10,), draws=(10, 10**9), rounds=1)
+    assert len(given.seconds) == len(implicit.seconds) == 3
     assert list(steps.seconds) == list(flow.seconds) == ["n = 10", "n = 1,000,000,000"]
 
 

@@ -62,7 +62,7 @@ def _losses(run: Trajectory) -> str:
     first, last = run.loss.values[0], run.loss.values[-1]
     if not run.members:
         return f"{float(first):.4g} → {float(last):.4g}"
-    left = np.isfinite(last)
+    left = np.isfinite(last) & ~(run.lost.values & ~run.lost.values.all())
     if not left.any():
         return f"{first.mean():.4g} on average → nan"
     return f"{first[left].mean():.4g} → {last[left].mean():.4g} on average over {int(left.sum())}"

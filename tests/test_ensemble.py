@@ -129,6 +129,27 @@ def test_where_all_are_lost_the_error_says_so_and_carries_what_there_was(name):
     assert np.isfinite(partial.loss.values[0]).all()
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.01])
+def test_a_width_free_batch_loses_whom_the_full_one_loses(decay):
+    batch, *_, task = with_a_loser("descent")
+    how = linfa.Descent(0.1, 20, momentum=0.5, decay=decay, saves=4)
+    full, free = (linfa.solve(s(batch.weights, batch.rule), task, how) for s in (linfa.Full, linfa.WidthFree))
+    assert full.lost.values.tolist() == free.lost.values.tolist() == [False, False, True, False]
+    for i in (0, 1, 3):
+        assert np.all(np.abs(full.loss.values[:, i] - free.loss.values[:, i]) <= rounding(10**4, 1.0))
+        assert np.isfinite(free.dataset["layer_law"].values[:, i]).all()
+    gone = free.times.values > free.reached.values[2]
+    assert gone.any()
+    shown = {"loss", "weight_alignment"}
+    for run, names in ((full, {*shown, "W_1", "update_alignment"}), (free, {*shown, "Phi", "R_1", "layer_law"})):
+        for name in names:
+            values = run.dataset[name].values[:, 2].reshape(len(run), -1)
+            assert np.array_equal(np.isnan(values).all(1), gone), name
+    alone = linfa.WidthFree(linfa.Weights(tuple(W[2] for W in batch.weights)), batch.rule)
+    with pytest.raises(linfa.DivergenceError, match=r"learning rate 0\.1 is too large"):
+        linfa.solve(alone, task, how)
+
+
 def test_a_blow_up_is_where_the_solution_has_its_pole():
     """ẇ = w³ − w from w(0) = a > 1 reaches infinity at t = ½ log a²/(a² − 1); all members of one batch in turn."""
     a = np.array([1.5, 2.0, 3.0, 1.01])
@@ -238,6 +259,42 @@ def test_a_member_at_rest_stays_there_while_others_go_on(solver):
     assert speeds[0] > 1e-6
     moving = linfa.solve(batch, task, type(solver)(**{**vars(solver), "steady": None, "t": 1.0}))
     assert moving.summary == "finished"
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [
+        linfa.Flow(3.0, saves=30, steady=1e-6),
+        linfa.Gauss(3.0, 300, saves=30, steady=1e-6),
+        linfa.Gauss(3.0, 300, rtol=1e-4, saves=30, steady=1e-6),
+    ],
+    ids=["flow", "gauss", "gauss adaptive"],
+)
+def test_one_at_rest_and_another_lost_later_leave_their_moments_in_order(solver):
+    """w_2w_1 = 0 rests on y = x at once; 1.01² runs away, beyond what was recorded of the one at rest."""
+    run = linfa.solve(uphill((0.0, 1.01))[0], LINE, solver)
+    assert run.status.values[0] == "steady"
+    assert run.lost.values.tolist() == [False, True]
+    assert np.all(np.diff(run.times.values) > 0)
+    assert run.reached.values[0] < 0.1 < 1.8 < float(run.times[-1]) <= 3.0
+    assert f"→ {run.loss.values[-1, 0]:.4g} on average over 1" in repr(run)
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [
+        linfa.Flow(100.0, saves=400, steady=1e-5),
+        linfa.Gauss(100.0, 400, saves=400, steady=1e-5),
+        linfa.Conservative(100.0, 400, saves=400, steady=1e-5),
+    ],
+    ids=["flow", "gauss", "conservative"],
+)
+def test_no_moment_is_recorded_twice(solver):
+    task = teacher()
+    net = linfa.Weights((1.0001 * task.cross @ np.linalg.inv(task.second),))
+    run = linfa.solve(linfa.Full(net, rule_of("fa", net)), task, solver)
+    assert run.status == "steady"
+    assert np.all(np.diff(run.times.values) > 0)
 
 
 # Observables -------------------------------------------------------------------------------------------------------

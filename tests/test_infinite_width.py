@@ -95,6 +95,17 @@ def test_the_lazy_limit_moves_the_read_out_alone():
     assert abs(run.loss[-1] - gap) < 1e-8
 
 
+def test_implicit_steps_are_solved_at_infinite_width_too():
+    """What is rounded does not know the width, so the stage equations are solved as well there as anywhere."""
+    task, family = linfa.Task.teacher(5, 3, 2, input_spectrum=np.linspace(0.2, 3.0, 5)), InfiniteWidth.standard()
+    systems = family.limit(5, 3, 3, 1), family.drawn((5, 10**14, 10**14, 3), 1)
+    long, short = ([float(linfa.solve(s, task, linfa.Gauss(3.0, n)).loss[-1]) for s in systems] for n in (10, 40))
+    for s, rough, fine in zip(systems, long, short, strict=True):
+        true = float(linfa.solve(s, task, linfa.Flow(3.0, rtol=1e-12, atol=1e-15)).loss[-1])
+        assert abs(fine - true) < 1e-8 < abs(rough - true) < 1e-5
+    assert abs(long[0] - long[1]) < 1e-6
+
+
 def test_an_infinite_width_says_what_is_wrong(as_users_run_it):
     with pytest.raises(linfa.InputError, match="weight_scale must be finite and ≥ 0"):
         InfiniteWidth.standard(weight_scale=np.nan)

@@ -679,6 +679,7 @@ def test_what_does_not_apply_is_refused_with_its_reason(change, message):
         (lambda s: s.solve(-1.0), "end of time"),
         (lambda s: s.solve(1.0, saves=0), "saves must be a whole number"),
         (lambda s: s.solve(1.0, rtol=1e-20), "tolerances"),
+        (lambda s: s.solve(1.0, atol=0.0), "atol ≥ 1e-100; got 1e-09 and 0.0"),
         (lambda s: s.simulate(2, 1.0, 0), "room for K"),
         (lambda s: s.simulate(10, 0.01, 0), "number of steps"),
         (lambda s: s.simulate(10, 1.0, 0, repeats=0), "repeats"),

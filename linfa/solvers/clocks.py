@@ -43,6 +43,8 @@ class AbstractClock(ABC):
         self.flow, self.system, self.recorder = flow, system, recorder
         self.batch = task.everything(start.weights[0])
         self.layout = Layout(start, tuple(system.lead))
+        # Weights are what the tolerance is meant for; a coordinate may move them by more than it moves itself.
+        self.atol = flow.atol / self.layout.rows(system.reach())
 
     members: Members
     """What became of whom."""
@@ -128,7 +130,7 @@ class Alone(AbstractClock):
             now, flow = float(self.members.time), self.flow
             first = None if self.pace is None else min(self.pace, moment - now)
             self.inner = METHODS[flow.method](
-                self._velocity, now, self.y, moment, rtol=flow.rtol, atol=flow.atol, first_step=first
+                self._velocity, now, self.y, moment, rtol=flow.rtol, atol=self.atol, first_step=first
             )
         return self.inner
 
@@ -150,7 +152,7 @@ class Together(AbstractClock):
     def __init__(self, flow: Flow, system: AbstractSystem, task: Task, start: State, recorder: Recorder) -> None:
         super().__init__(flow, system, task, start, recorder)
         pair, first = Pair.named(flow.method), flow.t / flow.saves
-        self.paces = Paces(pair, system, self.batch, start, flow.rtol, flow.atol, first)
+        self.paces = Paces(pair, system, self.batch, start, flow.rtol, self.atol, first)
         self.members = self.paces.members
         finite = np.isfinite(to_numpy(self.paces.f)).all(axis=-1)
         self.members.lose(~finite, lambda _: _OVERFLOWS)

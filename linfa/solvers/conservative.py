@@ -89,7 +89,7 @@ class Conservative(AbstractSolver):
             )
         batch, h = task.everything(system.weights[0]), self.t / self.steps
         kept = set(save_steps(self.steps, self.saves).tolist())
-        s, members = system.start(), Members(system.lead)
+        s, members, last = system.start(), Members(system.lead), 0.0
         advice = f"the step {h:g} is too long: take more steps"
         recorder.save(0.0, 0, s)
         # What is rounded: sums over samples and over widths.
@@ -105,16 +105,16 @@ class Conservative(AbstractSolver):
                 after = after if self.steady is None else chosen(members.going | members.lost, after, s)
                 if recorder.ledgers:
                     self._widen(recorder, system, s, after, passes, unit, h)
-                s, moment = after, k * h
-                if not members.going.any():
-                    moment = float(np.max(members.time[~members.lost]))
+                s = after
                 if k in kept or not members.going.any():
-                    members.lose_broken(system, s, f"at t = {moment:g}", advice)
-                    members.move_to(moment)
+                    members.lose_broken(system, s, f"at t = {k * h:g}", advice)
+                    members.move_to(k * h)
                     if members.lost.all():
                         break
-                    recorder.save(moment, k, members.shown(s, moment))
-                    recorder.advance(k / self.steps)
+                    if (moment := members.moment(k * h)) > last:
+                        recorder.save(moment, k, members.shown(s, moment))
+                        recorder.advance(k / self.steps)
+                        last = moment
                 if not members.going.any():
                     break
         return members.outcome(self.order * k, k)

@@ -67,12 +67,12 @@ class Paces:
         batch: all samples.
         start: the state at time zero.
         rtol: relative tolerance of each step.
-        atol: absolute tolerance of each step.
+        atol: absolute tolerance of each step; one number, or one for each of the state's.
         first: no first step is longer than this.
     """
 
     def __init__(
-        self, pair: Pair, system: AbstractSystem, batch: Samples, start: State, rtol: float, atol: float, first: float
+        self, pair: Pair, system: AbstractSystem, batch: Samples, start: State, rtol: float, atol: Array, first: float
     ) -> None:
         self.pair, self.system, self.batch, self.rtol, self.atol = pair, system, batch, rtol, atol
         self.members, self.layout = Members(tuple(system.lead)), Layout(start, tuple(system.lead))

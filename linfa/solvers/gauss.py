@@ -48,8 +48,9 @@ class Gauss(AbstractSolver):
         t: T.
         steps: how many equal steps; with `rtol`, how many to begin with.
         stages: 1, 2 or 3, of order 2, 4 or 6.
-        rtol: each member of a batch chooses its own steps so that the embedded estimate stays below rtol‖s‖; the
-            estimate is O(h^{s+2}), so it is careful for 2 and 3 stages. None takes equal steps.
+        rtol: each member of a batch chooses its own steps so that the embedded estimate stays below rtol‖s‖, width-free
+            ‖s‖ of the coordinates without α; it is O(h^{s+2}), so it is careful for 2 and 3 stages. None takes equal
+            steps.
         saves: how many moments are recorded after the start, evenly spread.
         max_steps: with `rtol`, stop after this many attempts, and return what there is with the status "step cap …".
         steady: a member rests where ‖velocity‖ ≤ steady · (1 + ‖state‖); None runs to T.
@@ -108,9 +109,11 @@ class _March:
         self.s, self.lead = system.start(), tuple(system.lead)
         reference = self.s.weights[0]
         self.batch = task.everything(reference)
-        eps, terms = unit_of(reference), sum(system.widths) + self.batch.inputs.shape[0] + 8
+        eps, samples = unit_of(reference), self.batch.inputs.shape[0]
         self.tableau = TABLEAUX[how.stages]
-        self.stages = Stages(self.tableau, self.field, self.lead, eps, eps * terms)
+        self.stages = Stages(self.tableau, self.field, self.lead, eps, eps * (system.terms + samples + 8))
+        # Laws are read off the full weights.
+        self.unit = eps * (sum(system.widths) + samples + 8)
         self.members, self.fastest = Members(self.lead), np.zeros(self.lead)
         self.evaluations = self.steps = 0
         self.bent = isinstance(system.rule, SignConcordant)
@@ -158,7 +161,7 @@ class _March:
                 lengths = np.where(busy, np.minimum(pace, left), 0.0)
                 solved, s = self.attempt(lengths, [stretched(now, lengths)] * self.how.stages)
                 after = self.field(s)
-                error = self.error(now, solved, after, lengths, s) / rtol
+                error = self.error(now, solved, after, lengths, s, rtol)
                 good = busy & solved.found & (error <= 1)
                 with np.errstate(divide="ignore"):
                     factor = np.clip(0.9 * error ** (-1 / (self.how.stages + 2)), 0.2, 5.0)
@@ -173,8 +176,9 @@ class _March:
                 self.lose(busy & (pace < SHORTEST * self.how.t), pace, "meets no tolerance")
             if members.lost.all():
                 break
-            moment = moment if members.going.any() else float(members.time[~members.lost].max())
-            self.save(moment, k / self.how.saves)
+            moment = members.moment(moment)
+            if moment > self.how.t * (k - 1) / self.how.saves:
+                self.save(moment, k / self.how.saves)
             if not members.going.any():
                 break
         return members.outcome(self.evaluations, self.steps)
@@ -185,13 +189,14 @@ class _March:
         solved = self.stages.solve(self.s, h, guess, scale, patient)
         return solved, combined(self.s, self.tableau.b, solved.z)
 
-    def error(self, now: State, solved: Solved, after: State, h: PerMember, s: State) -> PerMember:
-        """Return the embedded estimate relative to the state, member by member."""
+    def error(self, now: State, solved: Solved, after: State, h: PerMember, s: State, rtol: float) -> PerMember:
+        """Return the embedded estimate relative to what is allowed, member by member; rounding always is."""
         first, *inner, last = self.tableau.estimate()
         ends = stretched(combined(None, (first, last), (now, after)), h)
-        scale = np.maximum(sizes(self.s, self.lead), sizes(s, self.lead))
+        scale = np.maximum(*(sizes(self.system.moving(x), self.lead) for x in (self.s, s)))
+        allowed = rtol * scale + self.stages.unit * sizes(s, self.lead)
         error = sizes(combined(ends, inner, solved.z), self.lead)
-        return error / np.where(scale > 0, scale, 1.0)
+        return error / np.where(allowed > 0, allowed, 1.0)
 
     def accept(self, solved: Solved, s: State, h: PerMember, good: PerMember) -> None:
         """Go on to a state for the members of a mask, and let the ledgers see the step."""
@@ -207,7 +212,7 @@ class _March:
 
     def widen(self, solved: Solved, s: State, h: PerMember, good: PerMember) -> None:
         """Let the ledgers see what rounding, and what is left of the stage equations, can have done."""
-        system, unit = self.system, self.stages.unit
+        system, unit = self.system, self.unit
         around = sizes(self.s, self.lead) + sizes(s, self.lead) + self.stages.largest(solved.z)
         bound = system.spread(s, float(np.max((unit * around + solved.gap)[good])))
         for b, S in zip(self.tableau.b, self.stages.points(self.s, solved.z), strict=True):

@@ -68,8 +68,18 @@ class Members:
 
     def cap(self, who: PerMember) -> None:
         """Let members of a mask go no further."""
-        advice = "max_steps is too small, the problem is stiff, or it rests (stop there with steady=1e-9)"
+        advice = (
+            "max_steps is too small, the problem is stiff, atol asks for digits below rounding, or it rests (stop "
+            "there with steady=1e-9)"
+        )
         self.behind = self.behind | self._stop(who, lambda i: f"{CAP} at t = {self.time.flat[i]:g}: {advice}")
+
+    def moment(self, next_: float) -> float:
+        """Return the moment to be recorded: the next one, or, where nobody goes on, when the last one left stopped.
+
+        That may lie before what was recorded already, where one rested and another was lost later.
+        """
+        return next_ if self.going.any() else float(np.max(self.time[~self.lost]))
 
     def shown(self, state: State, time: float) -> State:
         """Return a state as it is recorded at a moment: nan for those who were lost, or stopped short of it."""

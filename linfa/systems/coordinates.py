@@ -57,6 +57,28 @@ class Coordinates:
         alpha = xp.ones((*G.shape[:-2], 1, 1, 1), dtype=G.dtype, device=device(G))
         return State((alpha, zeros(L, n), *(zeros(L - j, p) for j in range(1, L))))
 
+    def reach(self) -> State:
+        """Return how far some weight moves at most where a number moves by one, or one where that is more.
+
+        From W_l = α W_l(0) + M_l z_l basis_{l−1}ᵀ: ‖M_l e_i‖‖basis_{l−1} e_j‖ for the entry (i, j) of z_l. In wide
+        networks coordinates are small: under `Weights.standard` ‖A_l e_j‖² ∼ n_l/n_0.
+
+        >>> import numpy as np
+        >>> grams = Reduction((1, 9, 1), (np.eye(1), np.diag([16.0, 4.0])), np.array([[1.0, 1.0, 1.0]]))
+        >>> [part.item() for part in Coordinates(grams, copies=False, areas=False).reach().weights]
+        [1.0, 4.0, 2.0]
+        """
+        n, p, xp = self.grams.widths[0], self.grams.widths[-1], self._xp
+        norms = [xp.sqrt(xp.linalg.diagonal(G)) for G in self.grams.all_grams]
+        moved = [M[..., -p:, None] * basis[..., None, :] for M, basis in zip(norms[1:], norms, strict=False)]
+        alpha, *parts = self.start().weights
+        found = [xp.ones_like(part) for part in parts]
+        for l, rows in enumerate(moved):
+            for j in range(l + 1):
+                columns = rows[..., :n] if j == 0 else rows[..., n + (j - 1) * p : n + j * p]
+                found[j] = xp.maximum(found[j], columns[..., None, :, :])
+        return State((xp.ones_like(alpha), *found))
+
     def _decays(self, state: State) -> bool:
         """Whether α may differ from 1: a state with copies; a single layer needs but one."""
         return bool(state.weights[1].shape[-3] > 1) or self.grams.depth == 1

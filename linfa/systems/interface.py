@@ -90,6 +90,19 @@ class AbstractSystem(ABC):
         """Return the system as it is best simulated in continuous time by a method that knows nothing of laws."""
         return self
 
+    def reach(self) -> State:
+        """Return, for every number of a state, how far some weight matrix moves at most where it moves by one."""
+        return self.start().map(lambda a: array_namespace(a).ones_like(a))
+
+    @property
+    def terms(self) -> int:
+        """How many numbers are added up in a velocity, one sum after the other, samples apart."""
+        return sum(self.widths)
+
+    def moving(self, state: State) -> State:
+        """Return the part of a state that moves in continuous time: what errors are relative to."""
+        return state
+
     def lift(self, state: State) -> Weights:
         """Return the weights of a state, checked."""
         return Weights(self.full(state).weights)

@@ -145,7 +145,10 @@ class WidthFree(AbstractSystem):
         True
         """
         if self.copies:
-            raise InputError(_STEPS)
+            raise InputError(
+                "this system has copies for the decay of weights, which the flow does not have: give the system as it "
+                "was made"
+            )
         return replace(self, areas=True)
 
     @cached_property
@@ -216,6 +219,20 @@ class WidthFree(AbstractSystem):
         W = tuple(M * z for (_, M), z in zip(norms, Z, strict=True))
         return State(W, Z[1:] if self.weights is not None and self._lift.watched else ())
 
+    def reach(self) -> State:
+        """Return how far some weight moves at most where a coordinate moves by one, or one where that is more."""
+        return self.coordinates.reach()
+
+    @property
+    def terms(self) -> int:
+        """How many numbers are added up in a velocity: products with Gram matrices, level by level."""
+        n, p, L = self.widths[0], self.widths[-1], self.grams.depth
+        return L * (n + L * p)
+
+    def moving(self, state: State) -> State:
+        """Return the coordinates without α, which moves in steps with decay alone."""
+        return State(state.weights[1:])
+
     def parts(self, state: State) -> Labelled:
         """Return α, Φ and R_1 … R_{L−1}, each with an axis of copies."""
         alpha, Phi, *R = state.weights
@@ -233,7 +250,9 @@ class WidthFree(AbstractSystem):
         numbered = list(enumerate(self.coordinates.rows(state), 1))
         squares = [self.grams.square(l, a, z) for l, z in numbered]
         aligned = [self.grams.aligned(l, a, z) for l, z in numbered[1:]]
-        sizes = [(W * B.BB) ** 0.5 for W, B in zip(squares[1:], self.grams.squares[1:], strict=True)]
+        # A square that is made by subtraction may be rounded below zero.
+        floor = xp.zeros_like(squares[0])
+        sizes = [(xp.maximum(W, floor) * B.BB) ** 0.5 for W, B in zip(squares[1:], self.grams.squares[1:], strict=True)]
         cosines = [_ratio(b, size) for b, size in zip(aligned, sizes, strict=True)]
         law = [W / 2 - b for W, b in zip(squares, aligned, strict=False)]
         return {
@@ -246,6 +265,6 @@ _STEPS = "this system keeps areas only, which is for continuous time: make finit
 
 
 def _ratio(b: Array, size: Array) -> Array:
-    """Return b / size; zero where a factor vanishes (no direction, no alignment)."""
+    """Return b / size; zero where a factor vanishes (no direction, no alignment), nan where it is none."""
     xp = array_namespace(b)
-    return xp.where(size > 0, b / xp.where(size > 0, size, xp.ones_like(size)), xp.zeros_like(b))
+    return xp.where(size == 0, xp.zeros_like(b), b / xp.where(size == 0, xp.ones_like(size), size))

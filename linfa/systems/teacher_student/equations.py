@@ -31,8 +31,9 @@ def integrate(
         InputError: for tolerances out of range, or where the evaluations do not suffice.
         DivergenceError: where the overlaps leave the finite numbers, or are no longer those of any weights.
     """
-    if not (1e-13 <= rtol < 1 and atol >= 0):
-        raise InputError(f"tolerances must satisfy 1e-13 ≤ rtol < 1 and atol ≥ 0; got {rtol} and {atol}")
+    # An overlap may be zero, where rtol allows no error; the method divides by atol, and squares that.
+    if not (1e-13 <= rtol < 1 and 1e-100 <= atol < math.inf):
+        raise InputError(f"tolerances must satisfy 1e-13 ≤ rtol < 1 and atol ≥ 1e-100; got {rtol} and {atol}")
     reached, evaluations = 0.0, 0
 
     def flat(t: float, y: np.ndarray) -> np.ndarray:

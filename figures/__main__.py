@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -17,6 +18,7 @@ try:
 except ImportError:
     sys.exit(str(missing_extra("typer", "figures", "for the command line of the rooms")))
 
+from sims.made import VARIABLE, asked_for
 from sims.study import Interrupted
 
 DEFAULT = Path(__file__).resolve().parent / "gallery"
@@ -31,6 +33,8 @@ def main(
     out: Annotated[Path, typer.Option(help="The gallery's folder.", show_default="figures/gallery")] = DEFAULT,
     listing: Annotated[bool, typer.Option("--list", help="Print one line per figure and stop.")] = False,
     jobs: Annotated[int | None, typer.Option(min=1, help="Worker processes; one per core by default.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda, for what trains; cuda where there is one.")] = None,
+    rerun: Annotated[bool, typer.Option("--rerun", help="Compute what is recorded once more.")] = False,
 ) -> None:
     """Draw figures as PNG and PDF, with captions, and the page that shows them."""
     try:
@@ -42,14 +46,17 @@ def main(
         if listing:
             typer.echo("\n".join(figure.line() for figure in chosen))
             return
-        _draw([figure.name for figure in chosen], fast, out, jobs)
+        if device is not None:
+            os.environ[VARIABLE] = device  # workers inherit it
+        asked_for()
+        _draw([figure.name for figure in chosen], fast, out, jobs, rerun)
     except LinfaError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         raise typer.Exit(2) from None
     typer.echo((out / "index.html").resolve())
 
 
-def _draw(names: Sequence[str], fast: bool, out: Path, jobs: int | None) -> None:
+def _draw(names: Sequence[str], fast: bool, out: Path, jobs: int | None, rerun: bool) -> None:
     """Draw figures one after the other, each with the page; after ctrl-C, say what is finished and how to go on."""
     from figures.gallery import Sources, make, write_page
     from figures.registry import FIGURES
@@ -57,11 +64,11 @@ def _draw(names: Sequence[str], fast: bool, out: Path, jobs: int | None) -> None
     finished = 0
     try:
         for name in tqdm(names, "figures", unit="figure"):
-            make(FIGURES[name], out, Sources(fast, jobs))
+            make(FIGURES[name], out, Sources(fast, jobs, rerun=rerun))
             write_page(out, list(FIGURES))
             finished += 1
     except (Interrupted, KeyboardInterrupt) as stop:
-        preset = "--fast" if fast else "--full"
+        preset = ("--fast" if fast else "--full") + " --rerun" * rerun
         where = "" if out == DEFAULT else f" --out {out}"
         typer.echo(
             f"{stop or 'interrupted'}. {finished} of {len(names)} figures are finished in {out}; go on with: "

@@ -10,7 +10,6 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,16 @@ from figures import style
 from figures.figure import Figure
 from figures.page import page
 from linfa.errors import InputError
-from sims.study import Result, Study, collect, path_of, source_digest
+from linfa.provenance import digest
+from sims.made import told
+from sims.recorded import recorded
+from sims.study import Result, Study, collect
 
 KEYS = {"name", "title", "paper", "claim", "alt", "caption", "inches", "preset", "linfa", "studies"}
 """What is kept of how a figure was made."""
+
+ASKED = {"study", "recorded", "made", "configurations"}
+"""What is kept of each study that it was drawn from."""
 
 
 class Sources:
@@ -35,23 +40,27 @@ class Sources:
         fast: which preset.
         jobs: worker processes of the studies.
         cache: where their results are kept.
+        rerun: whether the full preset is computed also where there is a record of it.
     """
 
-    def __init__(self, fast: bool, jobs: int | None = None, cache: Path | None = None) -> None:
-        self.fast, self.jobs, self.cache = fast, jobs, cache
+    def __init__(self, fast: bool, jobs: int | None = None, cache: Path | None = None, *, rerun: bool = False) -> None:
+        self.fast, self.jobs, self.cache, self.rerun = fast, jobs, cache, rerun
         self.asked: list[dict[str, Any]] = []
 
     def __call__(self, study: Study) -> list[Result]:
-        """Return the results of a study, computing what is not kept."""
-        source = source_digest(study)  # before anything else: somebody may edit while the study runs
-        results = collect(study, self.fast, jobs=self.jobs, cache=self.cache)
-        paths = [path_of(study, result.cell, source, self.cache) for result in results]
-        newest = max(path.stat().st_mtime for path in paths)
+        """Return the results of a study: those on record in the full preset, or else computing what is not kept.
+
+        Raises:
+            ResultError: where there is a record that does not fit any more.
+        """
+        record = None if self.fast or self.rerun else recorded(study)
+        results = collect(study, self.fast, jobs=self.jobs, cache=self.cache) if record is None else record
         self.asked.append(
             {
                 "study": study.name,
-                "made": datetime.fromtimestamp(newest, UTC).date().isoformat(),
-                "configurations": [path.stem for path in paths],
+                "recorded": record is not None,
+                "made": told([result.made for result in results if result.made is not None]),
+                "configurations": [digest(result.cell)[:16] for result in results],
             }
         )
         return results
@@ -61,6 +70,7 @@ def make(figure: Figure, folder: Path, sources: Sources) -> None:
     """Draw a figure into a folder: NAME.png, NAME.pdf, NAME.txt (the caption) and NAME.json (how it was made)."""
     with style.applied():
         sheet, caption = figure.draw(sources.fast, sources)
+        caption = "\n\n".join([caption, *map(_origin, sources.asked)])
         about = {
             "name": figure.name,
             "title": figure.title,
@@ -80,6 +90,11 @@ def make(figure: Figure, folder: Path, sources: Sources) -> None:
     write(folder / f"{figure.name}.json", json.dumps(about, indent=1, ensure_ascii=False).encode())
 
 
+def _origin(asked: dict[str, Any]) -> str:
+    """Return where and when the data of a study were made, in one sentence."""
+    return f"Data of the study {asked['study']}: {'recorded' if asked['recorded'] else 'computed'} {asked['made']}."
+
+
 def shown(folder: Path, order: Sequence[str]) -> list[dict[str, Any]]:
     """Return how each complete figure of a folder was made: known names in their order, then whatever else there is."""
     found = {}
@@ -96,7 +111,8 @@ def _about(path: Path) -> dict[str, Any] | None:
         about = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         return None
-    return about if isinstance(about, dict) and about.keys() >= KEYS and about["name"] == path.stem else None
+    whole = isinstance(about, dict) and about.keys() >= KEYS and about["name"] == path.stem
+    return about if whole and all(asked.keys() >= ASKED for asked in about["studies"]) else None
 
 
 def write_page(folder: Path, order: Sequence[str]) -> Path:

@@ -85,4 +85,5 @@ def _entry(about: dict[str, Any]) -> str:
 
 def _study(asked: dict[str, Any]) -> str:
     hashes = " ".join(f"<code>{escape(name)}</code>" for name in asked["configurations"])
-    return f"<p>Study {escape(asked['study'])}, data of {escape(asked['made'])}, configurations {hashes}</p>"
+    how = "recorded" if asked["recorded"] else "computed"
+    return f"<p>Study {escape(asked['study'])}, {how} {escape(asked['made'])}; configurations {hashes}</p>"

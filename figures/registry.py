@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from figures import alignment, conservation, integrators, low_rank, ordering, teacher_student, width
+from figures import (
+    alignment,
+    classes,
+    conservation,
+    convnets,
+    dominance,
+    integrators,
+    loss_decay,
+    low_rank,
+    minimum_norm,
+    ordering,
+    practical_law,
+    rule_benchmark,
+    rule_laws,
+    teacher_student,
+    width,
+)
 from figures.figure import Figure
 from linfa.errors import InputError
 
@@ -16,6 +32,14 @@ FIGURES: dict[str, Figure] = {
         alignment.FIGURE,
         low_rank.FIGURE,
         teacher_student.FIGURE,
+        practical_law.FIGURE,
+        rule_laws.FIGURE,
+        dominance.FIGURE,
+        classes.FIGURE,
+        minimum_norm.FIGURE,
+        loss_decay.FIGURE,
+        convnets.FIGURE,
+        rule_benchmark.FIGURE,
     )
 }
 """The figures, in the order of the gallery."""

@@ -3,7 +3,23 @@
 from __future__ import annotations
 
 from linfa.errors import InputError
-from sims import alignment, conservation, integrators, low_rank, ordering, teacher_student, width
+from sims import (
+    alignment,
+    classes,
+    conservation,
+    convnets,
+    dominance,
+    integrators,
+    loss_decay,
+    low_rank,
+    minimum_norm,
+    ordering,
+    practical_law,
+    rule_benchmark,
+    rule_laws,
+    teacher_student,
+    width,
+)
 from sims.study import Study
 
 STUDIES: dict[str, Study] = {
@@ -16,6 +32,16 @@ STUDIES: dict[str, Study] = {
         alignment.STUDY,
         low_rank.STUDY,
         teacher_student.STUDY,
+        practical_law.STUDY,
+        rule_laws.STUDY,
+        dominance.STUDY,
+        classes.STUDY,
+        minimum_norm.STUDY,
+        loss_decay.STUDY,
+        convnets.STUDY,
+        convnets.PART,
+        rule_benchmark.STUDY,
+        rule_benchmark.PART,
     )
 }
 """The studies, in the order in which they are run."""

@@ -8,13 +8,16 @@ nothing stale is ever shown; it is written whole or not at all, so that an inter
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ import linfa
 from linfa.errors import InputError, LinfaError, ResultError
 from linfa.provenance import describe, digest
 from linfa.trajectory import load_dataset, save_dataset
+from sims.made import Made, asked_for, here
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -40,6 +44,9 @@ class Study:
         claim: what should be seen, in one sentence.
         cells: the cells of the fast preset (True) or the full one (False); each a frozen dataclass.
         compute: a module-level function from a cell to its result.
+        trains: whether it trains with torch, on the `sims.made.device()` of the command line.
+        recorded: whether the results of the full preset are kept in the repository (`sims.recorded`), as a number:
+            which version of what they hold. Raise it when `compute` changes what it returns.
     """
 
     name: str
@@ -47,14 +54,17 @@ class Study:
     claim: str
     cells: Callable[[bool], tuple[Any, ...]]
     compute: Callable[[Any], xr.Dataset]
+    trains: bool = False
+    recorded: int = 0
 
 
 @dataclass(frozen=True)
 class Result:
-    """A cell with its result."""
+    """A cell with its result, and where and when that was made, if it was filed."""
 
     cell: Any
     data: xr.Dataset
+    made: Made | None = None
 
 
 class Interrupted(LinfaError):  # noqa: N818 — nothing went wrong
@@ -68,11 +78,14 @@ def cache_folder() -> Path:
 
 
 def source_digest(study: Study) -> str:
-    """Return the SHA-256 of every file that a result depends on: the library's and the study's own."""
+    """Return the SHA-256 of every file that a result depends on: the library's, the study's, and what that imports."""
     package = Path(linfa.__file__).parent
-    own = [Path(__file__), Path(study.compute.__code__.co_filename)]
+    module = sys.modules[study.compute.__module__]
+    named = {part if inspect.ismodule(part) else inspect.getmodule(part) for part in vars(module).values()}
+    rooms = [m for m in named if m is not None and m.__name__.split(".")[0] == __name__.split(".")[0]]
+    own = {Path(__file__), Path(study.compute.__code__.co_filename), *(Path(str(m.__file__)) for m in rooms)}
     digests = hashlib.sha256()
-    for path in [*sorted(package.rglob("*.py")), *own]:
+    for path in [*sorted(package.rglob("*.py")), *sorted(own)]:
         digests.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
     return digests.hexdigest()
 
@@ -107,16 +120,25 @@ def collect(
     """
     cells, source = study.cells(fast), source_digest(study)
     paths = [path_of(study, cell, source, cache) for cell in cells]
-    kept = [_kept(path) for path in paths]
+    kept = [_kept(path, study) for path in paths]
     todo = [(cell, path) for cell, path, data in zip(cells, paths, kept, strict=True) if data is None]
     if todo:
         _check_folder(todo[0][1].parent)
         jobs = min(jobs or os.cpu_count() or 1, len(todo))
         _compute(study, todo, executor or workers(jobs), executor is None, len(cells), progress)
     return [
-        Result(cell, load_dataset(path) if data is None else data)
+        opened(cell, load_dataset(path) if data is None else data)
         for cell, path, data in zip(cells, paths, kept, strict=True)
     ]
+
+
+def opened(cell: Any, data: xr.Dataset) -> Result:
+    """Return a result that was loaded from its file, apart from what is noted there beside it."""
+    attrs = dict(data.attrs)
+    made = Made(**json.loads(attrs.pop("made")))
+    attrs.pop("holds", None)
+    data.attrs = attrs
+    return Result(cell, data, made)
 
 
 def _check_folder(folder: Path) -> None:
@@ -154,18 +176,22 @@ class _Deaf(SpawnContext):
                 signal.signal(signal.SIGINT, before)
 
 
-def _kept(path: Path) -> xr.Dataset | None:
-    """Return a result that is kept and whole; None for one that is absent, or damaged and so computed again."""
+def _kept(path: Path, study: Study) -> xr.Dataset | None:
+    """Return a result that is kept and whole; None where it is absent, damaged, or of another device than asked for."""
     try:
-        return load_dataset(path)
+        data = load_dataset(path)
     except ResultError:
         return None
+    wanted = asked_for() if study.trains else None
+    return data if wanted in (None, json.loads(data.attrs["made"])["device"]) else None
 
 
 def _keep(study: Study, cell: Any, path: Path) -> None:
-    """Compute a cell and file its result."""
+    """Compute a cell and file its result, with where and when it was made."""
+    began = time.perf_counter()
     data = study.compute(cell)
-    save_dataset(data.assign_attrs(cell=json.dumps(describe(cell))), path)
+    made = here(study.trains, time.perf_counter() - began)
+    save_dataset(data.assign_attrs(cell=json.dumps(describe(cell)), made=json.dumps(asdict(made))), path)
 
 
 def _compute(

@@ -15,7 +15,7 @@ LATER = {"xarray", "pooch", "sklearn"}
 """What linfa imports only where it is used: inside functions, or for annotations."""
 MAY = {
     "theory": {"linfa", "theory", "numpy", "scipy", "sympy", "tqdm", "typer"},
-    "sims": {"linfa", "sims", "numpy", "scipy", "xarray", "tqdm", "typer", "dask", "distributed"},
+    "sims": {"linfa", "sims", "numpy", "scipy", "xarray", "tqdm", "typer", "dask", "distributed", "torch"},
     "figures": {"linfa", "theory", "sims", "figures", "numpy", "scipy", "xarray", "matplotlib", "tqdm", "typer"},
 }
 
@@ -64,8 +64,9 @@ def test_a_room_imports_what_the_table_allows(room):
     for path in files(room):
         # A notebook is for looking at: it may draw.
         more = {"matplotlib"} if "notebooks" in path.parts else set()
-        for package, _ in imports(path):
+        for package, at_once in imports(path):
             assert package in MAY[room] | more, f"{path.relative_to(ROOT)} imports {package}"
+            assert not (package == "torch" and at_once), f"{path.relative_to(ROOT)} loads torch before it is needed"
 
 
 def test_the_table_notices_a_forbidden_import(tmp_path):

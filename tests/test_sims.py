@@ -16,7 +16,7 @@ import pytest
 
 import linfa
 from linfa.trajectory import content_digest
-from sims import conservation
+from sims import conservation, practical_law, rule_laws
 from sims.registry import STUDIES, find
 from sims.study import Interrupted, Study, collect, path_of, source_digest
 
@@ -87,6 +87,15 @@ def test_another_configuration_or_another_source_has_another_file():
     cell, source = small(True)[0], source_digest(SMALL)
     assert path_of(SMALL, cell, source) != path_of(SMALL, replace(cell, seed=1), source)
     assert path_of(SMALL, cell, source) != path_of(SMALL, cell, "another source")
+
+
+def test_an_edit_of_what_a_study_imports_is_another_source(monkeypatch):
+    before = [source_digest(study) for study in (rule_laws.STUDY, practical_law.STUDY, conservation.STUDY)]
+    read = Path.read_bytes
+    edited = Path(practical_law.__file__)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b" " * (path == edited))
+    after = [source_digest(study) for study in (rule_laws.STUDY, practical_law.STUDY, conservation.STUDY)]
+    assert [a != b for a, b in zip(after, before, strict=True)] == [True, True, False]
 
 
 def test_no_unfinished_file_is_left_behind(tmp_path):

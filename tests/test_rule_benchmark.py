@@ -1,0 +1,71 @@
+"""The benchmark of rules: the published settings, cut short in proportion, and what six rules do on digits."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sims import classifier, rule_benchmark
+from sims.recorded import recorded
+from sims.rule_benchmark import DIGITS, RULES, cifar, lenet, under
+
+pytest.importorskip("torch")
+
+pytestmark = pytest.mark.usefixtures("unchecked_for_speed")
+
+
+def test_with_as_many_epochs_as_published_the_settings_are_the_published_ones():
+    small, large = lenet("mnist", 100).optimiser, cifar("resnet20", 250).optimiser
+    assert (small.drops, small.decay, small.momentum) == ((50, 75), 1e-3, 0.9)
+    assert (large.drops, large.decay, large.momentum, large.rate) == ((100, 150, 200), 1e-4, 0.9, 0.1)
+    assert [large.make().rate(e) for e in (0, 99, 100, 150, 249)] == pytest.approx([0.1, 0.1, 0.01, 1e-3, 1e-4])
+
+
+def test_every_setting_meets_every_rule_once():
+    for fast in (True, False):
+        cells = rule_benchmark.cells(fast)
+        assert len(set(cells)) == len(cells) == len(RULES) * len({(c.data, c.net) for c in cells})
+    nets = {(c.data, c.net) for c in rule_benchmark.cells(False)}
+    assert nets == {("mnist", "lenet-mnist"), ("fashion_mnist", "lenet-mnist"), *(("cifar10", n) for n in CIFAR)}
+
+
+CIFAR = ("lenet-cifar", "resnet20", "resnet56")
+
+
+def test_weights_and_feedback_start_xavier_uniform_and_every_other_layer_has_its_own():
+    images = DIGITS.images()
+    model = next(c for c in under((DIGITS,)) if c.rule == "fa").model(images)
+    for name in ("conv2", "fc1", "fc2", "fc3"):
+        layer = model.get_submodule(name)
+        fans = np.prod(layer.weight.shape[2:], dtype=int) * sum(layer.weight.shape[:2])
+        bound = np.sqrt(6 / fans)
+        for tensor in (layer.weight.detach(), layer.feedback.B):
+            # Of n entries none in the outer 50/n: once in e^50 times.
+            assert bound * (1 - 50 / tensor.numel()) < float(tensor.abs().max()) <= bound * (1 + 1e-6)
+        assert not layer.bias.any()
+        assert layer.feedback.rule == "fa"
+
+
+def test_signs_err_less_than_random_feedback_on_digits():
+    """Two proportions of 360, refused below 5 standard errors."""
+    cells = {c.rule: c for c in under((DIGITS,))}
+    found = {rule: rule_benchmark.compute(cells[rule]) for rule in ("usf", "dfa")}
+    p, q = (float(found[rule]["test_accuracy"][-1]) for rule in ("usf", "dfa"))
+    assert p - q > 5 * np.sqrt((p * (1 - p) + q * (1 - q)) / 360)
+
+
+def test_the_rate_falls_in_training_and_direct_feedback_turns_no_signal():
+    brief = {c.rule: replace(c, train=64) for c in under((DIGITS,))}
+    usf, dfa = (classifier.compute(brief[rule]) for rule in ("usf", "dfa"))
+    assert list(usf["learning_rate"].values) == pytest.approx([0.01, 0.01, 0.001, 0.0001])
+    assert usf.sizes["sent_layer"] == 4
+    assert "sent_angle" not in dfa
+
+
+def test_in_the_record_backprop_errs_least_and_fixed_signs_less_than_random_feedback_for_every_seed():
+    found = {(r.cell.data, r.cell.seed, r.cell.rule): float(r.data["test_accuracy"][-1])
+             for r in recorded(rule_benchmark.PART)}  # fmt: skip
+    for data, seed in {key[:2] for key in found}:
+        accuracy = {rule: found[data, seed, rule] for rule in RULES}
+        assert max(accuracy, key=accuracy.get) == "bp"
+        assert min(accuracy["usf"], accuracy["frsf"]) > max(accuracy["fa"], accuracy["dfa"])

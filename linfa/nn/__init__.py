@@ -9,7 +9,7 @@ try:
 except ImportError as error:  # pragma: no cover - there is torch where the tests run
     raise missing_extra("torch", "torch", "for linfa.nn") from error
 
-from linfa.nn import draws, functional, models, monitors, rules, streams
+from linfa.nn import conformance, draws, functional, models, monitors, rules, streams, train
 from linfa.nn.activity import InactiveFeedbackError, assert_feedback_active
 from linfa.nn.bridge import sequential
 from linfa.nn.convert import convert, fed_layers, restore, truth
@@ -24,6 +24,7 @@ __all__ = [
     "LawLedger",
     "Monitors",
     "assert_feedback_active",
+    "conformance",
     "convert",
     "draws",
     "fed_layers",
@@ -38,6 +39,7 @@ __all__ = [
     "sequential",
     "streams",
     "targets",
+    "train",
     "truth",
     "unfollow",
 ]

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from linfa.errors import InputError, LinfaError
 from linfa.nn.feedback import AbstractSlot
 from linfa.nn.layers import Fed
+from linfa.nn.seeded import AbstractSeeded
 
 
 class InactiveFeedbackError(LinfaError, AssertionError):
@@ -46,12 +47,13 @@ def assert_feedback_active(model: nn.Module, batch: Tensor, loss: Loss | None = 
         InputError: where the model has no layer with feedback.
 
     >>> from linfa.nn import convert
-    >>> net = convert(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), "fa")
+    >>> net = convert(nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)), "fa")
     >>> assert_feedback_active(net, torch.ones(5, 4))
     """
     if not any(isinstance(m, Fed) for m in model.modules()):
         raise InputError("the model has no layer with feedback: make one with linfa.nn.convert")
-    with torch.random.fork_rng(), torch.enable_grad():
+    # Every device is seeded below.
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.enable_grad():
         probe = _Probe(copy.deepcopy(model), batch, loss)
         before = probe.run()
         probe.compare_with_rule(before)
@@ -191,16 +193,22 @@ class _Probe:
     def feedback_changed(self) -> Iterator[None]:
         """Put another feedback in the place of every one."""
         state = dict(self.state)
+        seeded = []
         for name, layer in self.layers.items():
             if isinstance(layer.feedback, AbstractSlot):
                 _hold(layer.feedback, [_other(B) for B in self._used(name, layer)])
                 continue
+            if isinstance(layer.feedback, AbstractSeeded):
+                layer.feedback.seed ^= 1
+                seeded.append(layer.feedback)
             own = {id(b) for b in layer.feedback.buffers() if b.is_floating_point()}
             self.state |= {key: _other(b) for key, b in self.buffers.items() if id(b) in own}
         try:
             yield
         finally:
             self.state = state
+            for feedback in seeded:
+                feedback.seed ^= 1
             self._release()
 
     @contextmanager

@@ -97,6 +97,7 @@ def restore(model: nn.Module) -> nn.Module:
     for hooks in (new._forward_pre_hooks, new._forward_hooks):
         for key in [k for k, hook in hooks.items() if isinstance(getattr(hook, "__self__", None), Taps)]:
             del hooks[key]
+            new._forward_hooks_always_called.pop(key, None)
     return new
 
 

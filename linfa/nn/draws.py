@@ -25,6 +25,9 @@ Seed = int | Tensor
 _GAMMA, _FIRST, _SECOND = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
 """SplitMix64's constants as signed 64-bit numbers."""
 
+BLOCK = {"cpu": 2**16}
+"""How many numbers are drawn at once, by device; elsewhere 2²². It bounds what 64 bits take beside a large tensor."""
+
 
 def seed_of(seed: int, *place: object) -> int:
     """Return a seed of 63 bits for a place (a layer's name, say), unrelated to those of other places.
@@ -43,10 +46,22 @@ def uniform(shape: Sequence[int], seed: Seed, dtype: torch.dtype, device: torch.
     True
     """
     start = _mixed(torch.as_tensor(seed, dtype=torch.int64, device=device).clone())
+    n, kind = math.prod(shape), torch.promote_types(dtype, torch.float32)
+    block = BLOCK.get(start.device.type, 2**22)
+    if n <= block or torch.compiler.is_compiling():  # what is compiled holds no intermediate numbers
+        return _uniform(0, n, start, kind).view(*shape)
+    u = torch.empty(n, dtype=kind, device=start.device)
+    for first in range(0, n, block):
+        u[first : first + block] = _uniform(first, min(first + block, n), start, kind)
+    return u.view(*shape)
+
+
+def _uniform(first: int, last: int, start: Tensor, kind: torch.dtype) -> Tensor:
+    """Return the numbers of the places first … last − 1."""
     # Exclusive or, not a sum: torch.compile works out sums of counters and constants itself, and overflows.
-    k = _mixed(torch.arange(math.prod(shape), device=device).bitwise_xor_(start))
+    k = _mixed(torch.arange(first, last, device=start.device).bitwise_xor_(start))
     k.bitwise_right_shift_(41).bitwise_and_(2**23 - 1).mul_(2).add_(1)
-    return k.to(torch.promote_types(dtype, torch.float32)).mul_(2.0**-24).view(*shape)
+    return k.to(kind).mul_(2.0**-24)
 
 
 def _mixed(z: Tensor) -> Tensor:

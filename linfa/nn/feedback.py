@@ -84,8 +84,32 @@ class AbstractSlot(AbstractFeedback):
         return torch.autograd.grad(z, h, dz)[0]
 
 
-class Dense(AbstractFeedback):
-    """Feedback between flattened maps, a matrix with one row per output number and one column per input number.
+class AbstractDense(AbstractFeedback):
+    """Feedback between flattened maps, a matrix with one row per output number and one column per input number."""
+
+    @abstractmethod
+    def between(self, W: Tensor) -> Feedback:
+        """Return B, of shape (numbers in z, numbers in h) for one sample, in the precision of W where it is drawn."""
+
+    def forward(self, layer: LinearMap, h: Tensor) -> Tensor:
+        """Return z, made from h without its history, and the dense way back."""
+        z = layer.truly(h.detach())
+        return send_back(z, h, self.between(layer.weight)) if h.requires_grad else z
+
+    def signal(self, layer: LinearMap, h: Tensor, dz: Tensor) -> Tensor:
+        """Return Bᵀ ż, laid out as h is."""
+        B = self.between(layer.weight)
+        return (dz.flatten(1) @ (B if isinstance(B, Tensor) else B()).to(dz.dtype)).view(h.shape)
+
+    def potential(self, W: Tensor) -> Potential:
+        """Raise NoLawError: B is not tied to the weight's entries."""
+        raise NoLawError(
+            f"{self.rule}: dense feedback does not have the shape of a convolution's weight, so ⟨B, dW⟩ is not defined"
+        )
+
+
+class Dense(AbstractDense):
+    """The same, kept as a buffer.
 
     Args:
         B: shape (numbers in z, numbers in h), one sample's.
@@ -97,20 +121,9 @@ class Dense(AbstractFeedback):
         super().__init__()
         self.register_buffer("B", B)
 
-    def forward(self, layer: LinearMap, h: Tensor) -> Tensor:
-        """Return z, made from h without its history, and the dense way back."""
-        z = layer.truly(h.detach())
-        return send_back(z, h, self.B) if h.requires_grad else z
-
-    def signal(self, layer: LinearMap, h: Tensor, dz: Tensor) -> Tensor:
-        """Return Bᵀ ż, laid out as h is."""
-        return (dz.flatten(1) @ self.B.to(dz.dtype)).view(h.shape)
-
-    def potential(self, W: Tensor) -> Potential:
-        """Raise NoLawError: B is not tied to the weight's entries."""
-        raise NoLawError(
-            f"{self.rule}: dense feedback does not have the shape of a convolution's weight, so ⟨B, dW⟩ is not defined"
-        )
+    def between(self, W: Tensor) -> Tensor:
+        """Return B."""
+        return self.B
 
 
 def check_shape(W: Tensor, B: Tensor, what: str) -> None:

@@ -32,6 +32,7 @@ class Made(NamedTuple):
         make: a pure function; it must not remember tensors of its own.
         tensors: what it is made from. They are saved as inputs of the node, so that a change in place between forward
             and backward is an error, as it is for every saved tensor.
+        shape: of B, where it is to be checked before anything is made.
 
     >>> Made(torch.sign, (torch.tensor([-2.0, 3.0]),))()
     tensor([-1.,  1.])
@@ -39,6 +40,7 @@ class Made(NamedTuple):
 
     make: Callable[..., Tensor]
     tensors: tuple[Tensor, ...] = ()
+    shape: tuple[int, ...] | None = None
 
     def __call__(self) -> Tensor:
         """Return B."""
@@ -66,7 +68,7 @@ class _Once(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(gradient: Tensor) -> Tensor:
+    def forward(gradient: Tensor, behind: Tensor | None) -> Tensor:
         return gradient.view_as(gradient)
 
     @staticmethod
@@ -81,12 +83,20 @@ class _Once(torch.autograd.Function):
         )
 
 
-def _once(*gradients: Tensor | None) -> list[Tensor | None]:
-    """Return the gradients, marked where somebody might differentiate them again."""
+def once(*gradients: Tensor | None, behind: Tensor | None = None) -> list[Tensor | None]:
+    """Return the gradients, marked where somebody might differentiate them again: that raises.
+
+    Args:
+        gradients: where they depend on nothing that can be differentiated, they are left alone;
+        behind: unless something is given that what they are made into will depend on.
+
+    >>> once(torch.ones(1), None)
+    [tensor([1.]), None]
+    """
     if not torch.is_grad_enabled():
         return list(gradients)
-    once: Any = _Once.apply
-    return [once(g) if g is not None and g.requires_grad else g for g in gradients]
+    marked: Any = _Once.apply
+    return [marked(g, behind) if g is not None and (g.requires_grad or behind is not None) else g for g in gradients]
 
 
 class _Linear(torch.autograd.Function):
@@ -96,8 +106,7 @@ class _Linear(torch.autograd.Function):
     def forward(h: Tensor, W: Tensor, b: Tensor | None, make: Any, *tensors: Tensor) -> Tensor:
         # Other than two axes would make z a view of what was worked out, and an activation in place an error.
         z = torch_linear(h.reshape(-1, W.shape[1]), W, b)
-        made: Tensor = z if h.ndim == 2 else torch.ops.aten._unsafe_view(z, [*h.shape[:-1], W.shape[0]])
-        return made
+        return z if h.ndim == 2 else fresh(z, [*h.shape[:-1], W.shape[0]])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -114,7 +123,7 @@ class _Linear(torch.autograd.Function):
             dW = dz.flatten(0, -2).mT @ h.flatten(0, -2) if dz.ndim > 1 else dz[:, None] * h
         if ctx.needs_input_grad[2]:
             db = dz.flatten(0, -2).sum(0) if dz.ndim > 1 else dz
-        return *_once(dh, dW, db), None, *[None] * len(tensors)
+        return *once(dh, dW, db), None, *[None] * len(tensors)
 
 
 class _Convolution(torch.autograd.Function):
@@ -139,32 +148,34 @@ class _Convolution(torch.autograd.Function):
         B = ctx.make(*tensors).to(dz.dtype) if wanted[0] else dz.new_empty(1).expand(ctx.shape)
         bias_size = [ctx.shape[1] * ctx.how.groups if ctx.how.transposed else ctx.shape[0]]
         dh, dW, db = torch.ops.aten.convolution_backward(dz, h, B, bias_size, *ctx.how, wanted)
-        return *_once(dh, dW, db), None, None, *[None] * len(tensors)
+        return *once(dh, dW, db), None, None, *[None] * len(tensors)
 
 
 class _SendBack(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(z: Tensor, h: Tensor, B: Tensor) -> Tensor:
-        return z.view_as(z)
+    def forward(z: Tensor, h: Tensor, make: Any, *tensors: Tensor) -> Tensor:
+        return fresh(z, z.shape)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, h, B = inputs
+        _, h, ctx.make, *tensors = inputs
         ctx.shape = h.shape
-        ctx.save_for_backward(B)
+        ctx.save_for_backward(*tensors)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        ((dz,), (B,)) = gradients, ctx.saved_tensors
-        dh = (dz.flatten(1) @ B).view(ctx.shape) if ctx.needs_input_grad[1] else None
-        return *_once(dz if ctx.needs_input_grad[0] else None, dh), None
+        (dz,), tensors, dh = gradients, ctx.saved_tensors, None
+        if ctx.needs_input_grad[1]:
+            dh = (dz.flatten(1) @ ctx.make(*tensors).to(dz.dtype)).view(ctx.shape)
+        return *once(dz if ctx.needs_input_grad[0] else None, dh), None, *[None] * len(tensors)
 
 
-for _node in (_Once, _Linear, _Convolution, _SendBack):
+_nodes: tuple[Any, ...] = (_Once, _Linear, _Convolution, _SendBack)
+for _node in _nodes:
     # torch looks the signature up at every call, which costs more than all else that a small layer does.
-    _node.forward.__signature__ = inspect.signature(_node.forward)  # type: ignore[attr-defined]
+    _node.forward.__signature__ = inspect.signature(_node.forward)
 
 
 def linear(h: Tensor, W: Tensor, B: Feedback, b: Tensor | None = None) -> Tensor:
@@ -180,7 +191,7 @@ def linear(h: Tensor, W: Tensor, B: Feedback, b: Tensor | None = None) -> Tensor
         z of shape (..., n_out).
 
     Raises:
-        InputError: where B has not the shape of W.
+        InputError: where B has not the shape of W, h does not fit W, or the numbers are complex.
 
     >>> h, W, B = torch.ones(1, 2, requires_grad=True), torch.eye(2), 2 * torch.eye(2)
     >>> linear(h, W, B).sum().backward()
@@ -188,8 +199,10 @@ def linear(h: Tensor, W: Tensor, B: Feedback, b: Tensor | None = None) -> Tensor
     [[2.0, 2.0]]
     """
     _check(W, B)
+    if not h.ndim or h.shape[-1] != W.shape[1]:
+        raise InputError(f"a weight {tuple(W.shape)} takes {W.shape[1]} numbers per sample; got h {tuple(h.shape)}")
     h, W, b = _as_autocast(h, W, b)
-    return _Linear.apply(h, W, b, *_recipe(B))  # type: ignore[no-any-return, no-untyped-call]
+    return _Linear.apply(h, W, b, *recipe(B))  # type: ignore[no-any-return, no-untyped-call]
 
 
 def convolution(
@@ -222,7 +235,7 @@ def convolution(
         output_padding: of a transposed convolution.
 
     Raises:
-        InputError: where B has not the shape of W, or the padding cannot be done.
+        InputError: where B has not the shape of W, the padding cannot be done, or the numbers are complex.
 
     >>> h, W = torch.ones(1, 1, 3, requires_grad=True), torch.ones(1, 1, 1)
     >>> convolution(h, W, 5 * W).sum().backward()
@@ -230,23 +243,31 @@ def convolution(
     [[[5.0, 5.0, 5.0]]]
     """
     _check(W, B)
+    if transposed and (padding_mode != "zeros" or isinstance(padding, str)):
+        raise InputError(f"a transposed convolution pads by numbers, with zeros; got {padding!r} and {padding_mode!r}")
     n = W.ndim - 2
     single = h.ndim == n + 1
     spacing = _each(dilation, n)
     h, margin = _padded(h[None] if single else h, _margins(padding, W.shape[2:], spacing), padding_mode)
     how = Geometry(_each(stride, n), margin, spacing, transposed, _each(output_padding, n), groups)
     h, W, b = _as_autocast(h, W, b)
-    z: Tensor = _Convolution.apply(h, W, b, how, *_recipe(B))  # type: ignore[no-untyped-call]
+    z: Tensor = _Convolution.apply(h, W, b, how, *recipe(B))  # type: ignore[no-untyped-call]
     return z[0] if single else z
 
 
-def send_back(z: Tensor, h: Tensor, B: Tensor) -> Tensor:
+def send_back(z: Tensor, h: Tensor, B: Feedback) -> Tensor:
     """Return z as it is, and send its error to h through a dense matrix: ḣ = Bᵀ ż, maps laid out flat.
 
     Args:
-        z: shape (N, …); should be made from `h.detach()`, or the error comes back both ways.
+        z: shape (N, …); made from `h.detach()`, or the error comes back both ways, and kept by nobody else.
         h: shape (N, …).
-        B: shape (numbers in one sample's z, numbers in one sample's h).
+        B: shape (numbers in one sample's z, numbers in one sample's h); or how it is `Made` when it is needed.
+
+    Returns:
+        z, for what comes next.
+
+    Raises:
+        InputError: where B has another shape.
 
     >>> h = torch.ones(1, 2, 1, requires_grad=True)
     >>> send_back(3 * h.detach(), h, torch.eye(2)).sum().backward()
@@ -254,25 +275,42 @@ def send_back(z: Tensor, h: Tensor, B: Tensor) -> Tensor:
     [1.0, 1.0]
     """
     needed = (z[0].numel(), h[0].numel())
-    if tuple(B.shape) != needed:
+    if B.shape is not None and tuple(B.shape) != needed:
         raise InputError(
             f"dense feedback has one row per number in z and one column per number in h, {needed}; got {tuple(B.shape)}"
         )
-    return _SendBack.apply(z, h, B.to(z.dtype))  # type: ignore[no-any-return, no-untyped-call]
+    return _SendBack.apply(z, h, *recipe(B))  # type: ignore[no-any-return, no-untyped-call]
 
 
-def _check(W: Tensor, B: Feedback) -> None:
-    if isinstance(B, Tensor) and B.shape != W.shape:
-        raise InputError(
-            f"the feedback has the shape of the weight it stands in for, {tuple(W.shape)}; got {tuple(B.shape)}"
-        )
+def fresh(z: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return a layer's own output in a shape, no view in autograd's eyes: an activation may then work in place.
+
+    >>> fresh(torch.ones(2), [2, 1]).shape
+    torch.Size([2, 1])
+    """
+    made: Tensor = torch.ops.aten._unsafe_view(z, list(shape))
+    return made
 
 
-def _recipe(B: Feedback) -> tuple[Any, ...]:
-    """Return (make, *tensors)."""
+def recipe(B: Feedback) -> tuple[Any, ...]:
+    """Return (make, *tensors), as nodes take them: B is make(*tensors).
+
+    >>> make, *tensors = recipe(torch.ones(1))
+    >>> make(*tensors)
+    tensor([1.])
+    """
     if torch.compiler.is_compiling():
         mend()
     return (_itself, B) if isinstance(B, Tensor) else (B.make, *B.tensors)
+
+
+def _check(W: Tensor, B: Feedback) -> None:
+    if B.shape is not None and tuple(B.shape) != tuple(W.shape):
+        raise InputError(
+            f"the feedback has the shape of the weight it stands in for, {tuple(W.shape)}; got {tuple(B.shape)}"
+        )
+    if W.is_complex():
+        raise InputError(f"feedback layers take real numbers; got a weight of {W.dtype}")
 
 
 def _itself(B: Tensor) -> Tensor:

@@ -35,6 +35,9 @@ class AbstractLearnt(AbstractSlot):
         rate: the step size of its own plain steps; None to move as the weight does, with its optimiser's options.
     """
 
+    seen: Tensor | None = None
+    """The activity that its next step goes by, where it goes by one; detached."""
+
     def __init__(self, rate: float | None) -> None:
         super().__init__()
         self.rate = rate
@@ -84,6 +87,11 @@ def follow(model: nn.Module, optimizer: Optimizer) -> Optimizer | None:
     beside = cast(Any, type(optimizer))(groups)
 
     def before(*_: Any) -> None:
+        if hasattr(optimizer, "found_inf"):
+            raise InputError(
+                f"a fused {type(optimizer).__name__} undoes the loss scale within its own step, so that feedback that "
+                "learns cannot follow: give fused=False under a GradScaler"
+            )
         for group, layer in zip(beside.param_groups, layers.values(), strict=True):
             leader = group.get("leader")
             if leader is not None:
@@ -91,6 +99,8 @@ def follow(model: nn.Module, optimizer: Optimizer) -> Optimizer | None:
             with torch.no_grad():
                 group["params"][0].grad = layer.feedback.pull(layer)
         beside.step()
+        for group in beside.param_groups:
+            group["params"][0].grad = None  # or it would be held beside the next one
 
     handle = optimizer.register_step_pre_hook(before)
     for layer in layers.values():

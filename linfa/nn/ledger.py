@@ -60,6 +60,8 @@ class LawLedger:
         streams: the laws, from `linfa.nn.laws`.
         optimizer: that steps the model's parameters.
         beside: other optimisers that move what laws are read on: the one that `linfa.nn.follow` returns.
+        parts: whether this process sees a part of every batch only (DDP): the mean of `account` over all processes is
+            then the account, and gradients must be stepped with as they come.
 
     Raises:
         NoLawError: where the optimiser has no such account; the message is the reason.
@@ -79,7 +81,7 @@ class LawLedger:
     True
     """
 
-    def __init__(self, streams: Streams, optimizer: Optimizer, *beside: Optimizer | None) -> None:
+    def __init__(self, streams: Streams, optimizer: Optimizer, *beside: Optimizer | None, parts: bool = False) -> None:
         self.streams, self.optimizer = streams, optimizer
         optimizers = [optimizer, *(o for o in beside if o is not None)]
         for o in optimizers:
@@ -87,7 +89,7 @@ class LawLedger:
         if not streams:
             raise InputError(f"there is no law to keep account of:\n{streams!r}")
         self.books = books(streams, optimizers)
-        self.leaks = Leaks(streams)
+        self.leaks = Leaks(streams, parts)
         self.steps = self.restarts = 0
         self.account, self.start = streams.nothing(), self.quantity()
         self.largest = self._magnitude()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from linfa.errors import InputError, NoLawError
 from linfa.nn.feedback import AbstractFeedback, LinearMap
+from linfa.nn.functional import fresh, once
 from linfa.nn.layers import Fed
 from linfa.rules.potential import Potential
 
@@ -24,15 +25,16 @@ class _Impose(torch.autograd.Function):
 
     @staticmethod
     def forward(z: Tensor, h: Tensor, signal: Tensor) -> Tensor:
-        return z.view_as(z)
+        return fresh(z, z.shape)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[2])
+        ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return gradients[0], ctx.saved_tensors[0], None
+        h, signal = ctx.saved_tensors  # what the signal is made into depends on h
+        return *once(gradients[0], signal, behind=h), None
 
 
 class Projected(AbstractFeedback):
@@ -93,7 +95,7 @@ def targets(model: nn.Module, y: Tensor) -> Iterator[None]:
     try:
         for place in places:
             one_hot = y.ndim == 1 and not y.is_floating_point()
-            place.target = nn.functional.one_hot(y, len(place.F)) if one_hot else y.flatten(1)
+            place.target = nn.functional.one_hot(y, len(place.F)) if one_hot else y.reshape(len(y), -1)
         yield
     finally:
         for place in places:

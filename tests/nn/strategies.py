@@ -5,13 +5,20 @@ from hypothesis import strategies as st
 from torch import nn
 
 from linfa.nn import convert
-from linfa.nn.rules import REGISTRY
+from linfa.nn.rules import REGISTRY, DirectFeedback, FeedbackAlignment, FixedRandomSign
 
 SLOTS = ("bp", "fa", "rho-fa", "interpolated", "usf", "brsf", "frsf", "usf-init", "usf-sn")
 """The rules whose feedback stands in the weight's slot and does not learn."""
 DIRECT = ("fa-dense", "dfa")
 RULES = (*SLOTS, *DIRECT)
 assert set(RULES) <= set(REGISTRY)
+SEEDED = {
+    "fa": FeedbackAlignment(seeded=True),
+    "frsf": FixedRandomSign(seeded=True),
+    "fa-dense": FeedbackAlignment(dense=True, seeded=True),
+    "dfa": DirectFeedback(seeded=True),
+}
+"""The rules whose feedback may be drawn anew in every backward pass, by the name of the same rule with a buffer."""
 
 seeds = st.integers(0, 2**16)
 modes = st.sampled_from(["zeros", "reflect", "replicate", "circular"])

@@ -7,19 +7,29 @@ import torch
 from torch import nn
 
 from linfa.errors import InputError
-from linfa.nn import InactiveFeedbackError, assert_feedback_active, convert, truth
-from linfa.nn.rules import REGISTRY, FeedbackAlignment
-from tests.nn.strategies import RULES, fed, mlp, normal, small_net
+from linfa.nn import InactiveFeedbackError, assert_feedback_active, convert, fed_layers, truth
+from linfa.nn.rules import REGISTRY
+from tests.nn.strategies import SEEDED, fed, mlp, normal, small_net
 
 X = normal(3, 2, 8, 8, dtype=torch.float)
 H = normal(6, 5, dtype=torch.float)
 
 
-@pytest.mark.parametrize("name", [*RULES, "kp", "pfa", "seeded"])
-def test_every_rule_is_active(name):
-    assert name == "seeded" or name in REGISTRY
-    rule = FeedbackAlignment(seeded=True) if name == "seeded" else name
+@pytest.mark.parametrize("rule", [*(n for n in REGISTRY if n != "drtp"), *SEEDED.values()], ids=str)
+def test_every_rule_is_active(rule):
     assert_feedback_active(fed(small_net(), rule, X), X)
+
+
+@pytest.mark.parametrize("name", ["fa-dense", "dfa"])
+def test_a_seed_that_is_not_used_is_seen(name):
+    model = fed(small_net(), SEEDED[name], X)
+    kept = fed(small_net(), name, X)
+    for stuck, fixed in zip(fed_layers(model).values(), fed_layers(kept).values(), strict=True):
+        if hasattr(stuck.feedback, "shape"):
+            way = "between" if name == "fa-dense" else "outward"
+            setattr(stuck.feedback, way, getattr(fixed.feedback, way))
+    with pytest.raises(InactiveFeedbackError, match="sends back the same whatever its feedback is"):
+        assert_feedback_active(model, X)
 
 
 class Residual(nn.Module):

@@ -17,6 +17,7 @@ from torch import nn
 import linfa
 from linfa.errors import ResultError
 from linfa.nn import convert, models
+from linfa.nn.draws import Gaussian
 from linfa.nn.rules import FeedbackAlignment, WeightMirror
 from linfa.nn.train import SGD, Adam, Crop, Data, Flip, Laws, Training, checkpoint, fit
 
@@ -329,6 +330,63 @@ def test_a_damaged_checkpoint_is_not_written_over(written, tmp_path):
     path.write_bytes(written.read_bytes()[:-1])
     with pytest.raises(ResultError, match="cut short"):
         run(small(), path)
+
+
+OTHER_FEEDBACK = {
+    "another start": ("fa", small, "rho-fa"),
+    "another law": ("fa", small, FeedbackAlignment(Gaussian(0.1))),
+    "another seed": ("fa", small, "fa", 7),
+    "another seed of learnt feedback": ("kp", small, "kp", 7),
+    "another seed of redrawn feedback": ("brsf", small, "brsf", 7),
+    "another seed of magnitudes": ("frsf", small, "frsf", 7),
+    "another seed of direct feedback": ("dfa", small, "dfa", 7),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_FEEDBACK)
+def test_feedback_that_was_drawn_otherwise_is_refused_and_left_alone(tmp_path, name):
+    rule, make, other, *seed = OTHER_FEEDBACK[name]
+    run(make(rule), tmp_path / "run.pt", how=training(epochs=1))
+    model = make(other, feedback=seed[0] if seed else 0)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(
+        ResultError,
+        match=r"the feedback of layers 0, 5, 7 was drawn otherwise: another rule option \(rho, draw\) or seed",
+    ):
+        run(model, tmp_path / "run.pt")
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_a_seed_that_is_all_a_feedback_holds_is_told(tmp_path):
+    run(small(FeedbackAlignment(seeded=True)), tmp_path / "run.pt", how=training(epochs=1))
+    with pytest.raises(ResultError, match="options: 0: seed is"):
+        run(small(FeedbackAlignment(seeded=True), feedback=7), tmp_path / "run.pt")
+
+
+def test_one_layer_set_by_hand_is_named_and_the_same_hand_goes_on(tmp_path):
+    def by_hand(scale, seed=0):
+        model = small(seed=seed)
+        model[5].feedback.B.mul_(scale)
+        return model
+
+    whole, again = by_hand(2), by_hand(2, seed=9)
+    run(whole)
+    run(by_hand(2), tmp_path / "run.pt", how=training(epochs=1))
+    with pytest.raises(ResultError, match=r"the feedback of layer 5 was drawn otherwise"):
+        run(by_hand(3), tmp_path / "run.pt")
+    run(again, tmp_path / "run.pt")
+    assert same(whole, again)
+
+
+@pytest.mark.parametrize("rule", ["fa", "brsf", "kp", "mirror"])
+def test_the_very_model_that_was_stopped_goes_on_and_so_does_one_made_anew(tmp_path, rule):
+    """Learnt feedback has left its start by then: it is known by what the checkpoint holds."""
+    path, whole, model, again = tmp_path / "run.pt", small(rule), small(rule), small(rule, seed=9)
+    run(whole)
+    run(model, path, how=training(epochs=1))
+    run(model, path, how=training(epochs=2))
+    run(again, path)
+    assert same(whole, again)
 
 
 # Ctrl-C ------------------------------------------------------------------------------------------------------------

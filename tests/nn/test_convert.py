@@ -11,9 +11,9 @@ from torch.nn.utils.parametrizations import weight_norm
 from linfa.errors import InputError
 from linfa.nn import convert, fed_layers, restore, truth
 from linfa.nn.feedback import check_shape
-from linfa.nn.rules import REGISTRY, FeedbackAlignment, UniformSign
+from linfa.nn.rules import REGISTRY, UniformSign
 from linfa.nn.rules.feedback_alignment import Fixed
-from tests.nn.strategies import RULES, apart, fed, gradients, mlp, normal, small_net
+from tests.nn.strategies import RULES, SEEDED, apart, fed, gradients, mlp, normal, small_net
 
 X = normal(3, 2, 8, 8, dtype=torch.float)
 
@@ -35,12 +35,12 @@ def test_restore_gives_the_old_model_back():
     assert [type(m) for m in back] == [type(m) for m in old]
     assert list(back.state_dict()) == list(old.state_dict())
     assert not back._forward_hooks
+    assert not back._forward_hooks_always_called
     assert apart(gradients(back, X), gradients(old, X)) == 0
 
 
-@pytest.mark.parametrize("name", [*RULES, "seeded"])
-def test_copies_pickles_and_state_dictionaries_keep_the_feedback(name):
-    rule = FeedbackAlignment(seeded=True) if name == "seeded" else name
+@pytest.mark.parametrize("rule", [*RULES, *SEEDED.values()], ids=str)
+def test_copies_pickles_and_state_dictionaries_keep_the_feedback(rule):
     model = fed(small_net(), rule, X)
     gradients(model, X)  # brsf has drawn once
     model.eval()

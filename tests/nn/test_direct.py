@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from linfa.errors import InputError, NoLawError
-from linfa.nn import convert, truth
+from linfa.nn import convert, targets, truth
 from linfa.nn.rules import DirectFeedback, FeedbackAlignment
 from tests.nn.strategies import apart, fed, gradients, mlp, normal, small_net
 
@@ -137,7 +137,43 @@ def test_a_forward_pass_that_failed_leaves_nothing_behind():
     needed = gradients(model, h)
     with pytest.raises(RuntimeError):
         model(normal(3, 2, 5, 5))
+    taps = model[6].feedback.taps
+    assert not taps.found
+    # A part of the model is refused as before, and what holds no graph can be copied.
+    with pytest.raises(InputError, match="not a part of it"):
+        model[8](normal(3, 6).requires_grad_())
+    copy.deepcopy(model)
     assert apart(gradients(model, h), needed) == 0
+
+
+def test_outputs_of_one_number_without_an_axis_of_their_own_are_served():
+    class Scalar(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = mlp(3, 4, 1)
+
+        def forward(self, x):
+            return self.net(x)[:, 0]
+
+    h = normal(5, 3, dtype=torch.float)
+    model = fed(Scalar(), "dfa", h)
+    gradients(model, h, loss=lambda f: f.sum())
+    F, a = model.net[2].feedback.F, model.net[0].truly(h)
+    assert torch.allclose(model.net[0].bias.grad, ((a > 0) * F).sum(0))
+
+
+@pytest.mark.parametrize("loss_of", [lambda f: f.square().sum(), lambda f: f.sum()], ids=["square", "linear"])
+@pytest.mark.parametrize("rule", ["dfa", "drtp"])
+def test_a_second_derivative_is_refused(rule, loss_of):
+    h, y = normal(5, 3), torch.tensor([0, 1, 1, 0, 0])
+    model = fed(mlp(3, 4, 2, dtype=torch.double, activation=nn.Tanh), rule, h)
+    with targets(model, y):
+        loss = loss_of(model(h))
+    first = torch.autograd.grad(loss, list(model.parameters()), create_graph=True)
+    # The read-out's gradient in DRTP is the true one: it has a second derivative with respect to the read-out.
+    for g in first[:2] if rule == "drtp" else first:
+        with pytest.raises(InputError, match="second derivative"):
+            torch.autograd.grad(g.sum(), list(model.parameters()), allow_unused=True, retain_graph=True)
 
 
 def test_naive_direct_feedback_pays_for_the_chain():

@@ -1,7 +1,6 @@
 """Two processes on the CPU: the gradients of one, the same feedback in both, and one that writes."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,8 @@ from torch import distributed, nn
 
 from linfa.errors import InputError, ResultError
 from linfa.nn import convert, models, targets
-from linfa.nn.train import SGD, Data, Laws, Processes, Training, checkpoint, fit, joined
+from linfa.nn.train import SGD, Data, History, Laws, Processes, Training, checkpoint, fit, joined
+from linfa.nn.train.__main__ import main
 
 ROOT = Path(__file__).absolute().parents[2]
 RULES = ("bp", "fa", "dfa", "brsf", "usf", "drtp", "kp", "activation")
@@ -65,11 +65,16 @@ def trained(rule, training, path=None, watch=None):
     return model, fit(model, data(), training, watch=watch, checkpoint=path, checkpoint_every=2)
 
 
-def normed(seed=0):
+COMMAND = ["--widths", "16", "--epochs", "1", "--rule", "usf", "--laws", "6", "--device", "cpu"]
+
+
+def normed(seed=0, eps=1e-5):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return convert(
-            nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.3), nn.Linear(6, 3)).double(),
+            nn.Sequential(
+                nn.Linear(5, 6), nn.BatchNorm1d(6, eps), nn.ReLU(), nn.Dropout(0.3), nn.Linear(6, 3)
+            ).double(),
             "fa",
         )
 
@@ -91,6 +96,9 @@ def worker(folder):
             if rule == "dfa":
                 found["units"] = float(run.dataset["laws_units"].max())
             found["ranks"] = run.dataset["ranked_rank"].values.tolist()
+        run = fit(normed(eps=0.1), data(), TRAINING, watch={"laws": Laws(4)}, checkpoint=folder / "laws.pt")
+        found["normed units"] = float(run.dataset["laws_units"].max())
+        found["normed drift"] = float(run.dataset["laws_drift"].max())
         found["uneven"] = dict(trained("fa", UNEVEN)[0].state_dict())
         try:
             fit(net("fa", seed=rank), data(), TRAINING)
@@ -116,28 +124,21 @@ def worker(folder):
     torch.save(found, folder / f"found{rank}.pt")
 
 
+def torchrun(*program):
+    """Return what a module prints that torchrun runs in two processes."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", *program]
+    more = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.run(command, cwd=ROOT, env=more, capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stderr[-5000:]
+    return run.stdout
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     if not (distributed.is_available() and distributed.is_gloo_available()):
         pytest.skip("this torch has no gloo")
     folder = tmp_path_factory.mktemp("processes")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "PYTHONPATH": str(ROOT)}
-    program = "import sys; from tests.nn.test_distributed import worker; worker(sys.argv[1])"
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, str(folder)],
-            cwd=ROOT,
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    told = [process.communicate(timeout=300)[1] for process in started]
-    assert [process.returncode for process in started] == [0, 0], "\n".join(told)
+    torchrun("tests.nn.test_distributed", str(folder))
     results = [torch.load(folder / f"found{rank}.pt", weights_only=True) for rank in (0, 1)]
     return folder, results
 
@@ -196,6 +197,27 @@ def test_the_account_of_taps_holds_over_two_processes(found):
     assert max(result["units"] for result in results) < 10
 
 
+def test_the_account_of_a_batch_norm_s_eps_holds_over_two_processes(found):
+    """Each normalises its own part of the batch, with a variance of its own."""
+    _, results = found
+    for result in results:
+        assert result["normed units"] < 10
+        assert result["normed drift"] > 1e-3
+
+
+@pytest.mark.usefixtures("found")
+def test_torchrun_trains_by_the_command_line(tmp_path):
+    told = torchrun("linfa.nn.train", *COMMAND, "--out", str(tmp_path / "both.nc"))
+    assert told.startswith("usf: 1 epochs, 12 steps")  # and once, by the first process
+    assert told.count("stays put, 16 channels") == 1
+    both = History.load(tmp_path / "both.nc")
+    main([*COMMAND, "--out", str(tmp_path / "alone.nc")])
+    alone = History.load(tmp_path / "alone.nc")
+    # Twelve steps of single precision, each of which may stretch what the one before left by its own size.
+    assert both.loss.values == pytest.approx(alone.loss.values, rel=128 * 2**12 * torch.finfo(torch.float).eps)
+    assert both.test_accuracy.values == pytest.approx(alone.test_accuracy.values, abs=0.01)
+
+
 def test_processes_with_other_feedback_are_refused(found):
     _, results = found
     for result in results:
@@ -226,3 +248,7 @@ def test_a_checkpoint_of_two_processes_is_refused_by_one(found):
     folder, _ = found
     with pytest.raises(ResultError, match="processes is 2 there and 1 here"):
         fit(normed(), data(), TRAINING, checkpoint=folder / "shared.pt")
+
+
+if __name__ == "__main__":
+    worker(sys.argv[1])

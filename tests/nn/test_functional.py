@@ -237,3 +237,28 @@ def test_wrong_shapes_and_paddings_are_refused():
         functional.convolution(h, W, W, padding="full")
     with pytest.raises(InputError, match=r"one row per number in z .* \(2, 2\); got \(2, 3\)"):
         functional.send_back(torch.ones(1, 2), torch.ones(1, 2), torch.ones(2, 3))
+
+
+def test_a_batch_that_does_not_fit_is_refused_and_not_laid_out_anew():
+    """4 samples of 3 numbers are as many numbers as 2 of 6."""
+    h, W = torch.ones(4, 3), torch.ones(5, 6)
+    with pytest.raises(InputError, match=r"a weight \(5, 6\) takes 6 numbers per sample; got h \(4, 3\)"):
+        functional.linear(h, W, W)
+    assert torch.nn.functional.linear(h.reshape(-1, 6), W).shape == (2, 5)  # what a reshape would have given
+
+
+def test_complex_numbers_and_paddings_that_a_transposed_convolution_has_not_are_refused():
+    h, W = torch.ones(1, 1, 5), torch.ones(1, 1, 3)
+    with pytest.raises(InputError, match=r"take real numbers; got a weight of torch\.complex64"):
+        functional.convolution(h.cfloat(), W.cfloat(), W.cfloat())
+    for how in ({"padding": 1, "padding_mode": "circular"}, {"padding": "same"}):
+        with pytest.raises(InputError, match="a transposed convolution pads by numbers, with zeros; got"):
+            functional.convolution(h, W, W, transposed=True, **how)
+
+
+def test_a_feedback_that_says_its_shape_is_checked_before_it_is_made():
+    W, made = torch.ones(3, 4), Made(lambda: pytest.fail("made"), (), (4, 3))
+    with pytest.raises(InputError, match=r"\(3, 4\); got \(4, 3\)"):
+        functional.linear(torch.ones(1, 4), W, made)
+    with pytest.raises(InputError, match=r"\(2, 2\); got \(4, 3\)"):
+        functional.send_back(torch.ones(1, 2), torch.ones(1, 2), made)

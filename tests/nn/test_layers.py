@@ -6,7 +6,7 @@ from hypothesis import given
 from torch import nn
 
 from linfa.errors import InputError
-from linfa.nn import convert
+from linfa.nn import convert, targets
 from linfa.nn.layers import FED, feed, unfeed
 from linfa.nn.rules.backprop import Transported
 from tests.nn.strategies import convolutions, normal, seeds
@@ -90,3 +90,20 @@ def test_per_sample_gradients_with_an_activation_in_place():
     together = torch.func.vmap(each, (None, 0))(parameters, h)
     for name, g in together.items():
         assert torch.allclose(g, torch.stack([each(parameters, hi)[name] for hi in h]), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("rule", ["fa-dense", "drtp"])
+def test_in_place_activations_stand_behind_feedback_that_is_no_slot_too(rule):
+    h, y = normal(3, 2, 6, 6), torch.tensor([0, 1, 0])
+
+    def grads(in_place):
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(2, 3, 3), nn.ReLU(in_place), nn.Conv2d(3, 2, 3), nn.ReLU(in_place), nn.Flatten(), nn.Linear(8, 2)
+        )
+        model = convert(net.double(), rule, example=h)
+        with targets(model, y):
+            model(h).square().sum().backward()
+        return [p.grad for p in model.parameters()]
+
+    assert all(torch.equal(a, b) for a, b in zip(grads(True), grads(False), strict=True))

@@ -10,6 +10,7 @@ from torch import nn
 import linfa.nn
 from linfa.errors import InputError, NoLawError
 from linfa.nn import convert, follow, unfollow
+from linfa.nn.monitors import UpdateAngle
 from linfa.nn.rules import KolenPollack, ProductFeedback, TwoRoutes, WeightMirror, two_routes
 
 EPS = torch.finfo(torch.double).eps
@@ -186,6 +187,48 @@ def test_feedback_that_is_let_go_rests_and_can_be_followed_anew():
     assert not any(torch.equal(b, layer.feedback.B) for b, layer in zip(before, fed(model), strict=True))
 
 
+def test_nothing_is_held_of_the_gradients_that_a_feedback_has_followed():
+    model = convert(small(), "kp")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    follow(model, optimizer)
+    train(model, optimizer, 1)
+    assert all(layer.feedback.B.grad is None for layer in fed(model))
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_loss_scale_is_undone_before_feedback_follows_or_it_is_refused(fused):
+    model = convert(small(), "kp")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, fused=fused)
+    follow(model, optimizer)
+    gaps = [layer.feedback.B - layer.weight.detach() for layer in fed(model)]
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    x, y = batch()
+    scaler.scale(nn.functional.cross_entropy(model(x), y)).backward()
+    if fused:
+        with pytest.raises(InputError, match="give fused=False under a GradScaler"):
+            scaler.step(optimizer)
+        return
+    scaler.step(optimizer)
+    for gap, layer in zip(gaps, fed(model), strict=True):
+        assert (layer.feedback.B - layer.weight - gap).abs().max() < 8 * EPS
+
+
+def test_monitors_that_are_read_before_a_step_do_not_change_what_a_route_has_seen():
+    def ended(watched):
+        model = convert(small(), "activation")
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        follow(model, optimizer)
+        (x, y), (other, _) = batch(), batch(5)
+        watch = linfa.nn.Monitors(model, [UpdateAngle()], 3 * other, lambda f: f.square().sum())
+        nn.functional.cross_entropy(model(x), y).backward()
+        if watched:
+            watch.read()
+        optimizer.step()
+        return [layer.feedback.B for layer in fed(model)]
+
+    assert all(torch.equal(a, b) for a, b in zip(ended(False), ended(True), strict=True))
+
+
 @pytest.mark.parametrize(
     ("make", "told"),
     [
@@ -262,3 +305,12 @@ def test_target_projection_without_targets_is_refused():
         model(x)
     with torch.no_grad():
         assert model(x).shape == (8, 3)
+
+
+def test_targets_may_be_plain_numbers():
+    model = convert(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1)), "drtp", example=torch.ones(2, 3))
+    y = torch.tensor([0.5, -1.0])
+    with linfa.nn.targets(model, y):
+        model(torch.ones(2, 3)).square().sum().backward()
+    active = (model[0](torch.ones(2, 3)) > 0).float()
+    assert torch.allclose(model[0].bias.grad, -(active * y[:, None] * model[2].feedback.F).sum(0) / 2)

@@ -1,5 +1,6 @@
 """The ledger of a training run: at rounding for everything that SGD does, far off for whatever it is not told."""
 
+import copy
 import math
 
 import numpy as np
@@ -320,6 +321,19 @@ def test_monitors_that_are_read_between_do_not_disturb(rule):
     x, y = run.data[1]
     watch = Monitors(run.model, [DynamicDominance()], x, loss_of(y))
     run.train(20, lambda run: watch.read())
+    assert run.worst()[0] < 1
+    assert not run.ledger.leaks.unclear
+
+
+@pytest.mark.parametrize("rule", ["fa", "dfa"])
+def test_copies_of_the_model_do_not_disturb(rule):
+    run = Run("resnet", rule)
+
+    def copied(run):
+        x, _ = run.data[1]
+        copy.deepcopy(run.model)(10 * x).sum().backward()
+
+    run.train(5, copied)
     assert run.worst()[0] < 1
     assert not run.ledger.leaks.unclear
 

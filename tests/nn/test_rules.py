@@ -252,7 +252,7 @@ def test_a_potential_is_one_whose_gradient_is_b(name):
 BAD = {
     "rho": (lambda: FeedbackAlignment(rho=1.5), "−1 ≤ ρ ≤ 1; got 1.5"),
     "rho seeded": (lambda: FeedbackAlignment(rho=0.5, seeded=True), "rho ties B"),
-    "seeded dense": (lambda: FeedbackAlignment(seeded=True, dense=True), "seeded or dense, not both"),
+    "rho dense": (lambda: FeedbackAlignment(rho=0.5, dense=True), "rho ties B"),
     "scale": (lambda: UniformSign(scale=-1.0), "finite and > 0, or None; got -1.0"),
     "scale and xiao": (lambda: UniformSign(scale=1.0, xiao=True), "scale or xiao, not both"),
     "alpha": (lambda: rules.Interpolated(alpha=2.0), "0 ≤ α ≤ 1; got 2.0"),

@@ -373,6 +373,195 @@ def test_all_inputs_must_be_given():
         laws(Two(), torch.ones(1, 3))
 
 
+# Shared parameters -------------------------------------------------------------------------------------------------
+
+
+class TiedReadOut(nn.Module):
+    """An embedding whose weight is the read-out's as well."""
+
+    def __init__(self, tied=True):
+        super().__init__()
+        self.e, self.h, self.o = nn.Embedding(8, 16), nn.Linear(16, 16), nn.Linear(16, 8, bias=False)
+        if tied:
+            self.o.weight = self.e.weight
+
+    def forward(self, x):
+        return self.o(F.relu(self.h(self.e(x))))
+
+
+class Positions(nn.Module):
+    """An embedding that starts from zero, added to a stream."""
+
+    def __init__(self):
+        super().__init__()
+        self.p, self.h, self.o = nn.Embedding(4, 6), nn.Linear(5, 6), nn.Linear(6, 2)
+        nn.init.zeros_(self.p.weight)
+
+    def forward(self, x, places):
+        return self.o(F.relu(self.h(x) + self.p(places)))
+
+
+def dense(*between, width=4):
+    """Return Linear – between – Linear – ReLU – Linear."""
+    return nn.Sequential(nn.Linear(3, width), *between, nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2))
+
+
+def slope_is_bias():
+    net = dense(nn.PReLU(4))
+    net[0].bias = net[1].weight
+    return net
+
+
+def one_gamma():
+    first, second = nn.BatchNorm1d(4, eps=0.1), nn.BatchNorm1d(4, eps=0.1)
+    second.weight = first.weight
+    return nn.Sequential(
+        nn.Linear(3, 4),
+        first,
+        nn.ReLU(),
+        nn.Linear(4, 4),
+        second,
+        nn.ReLU(),
+        nn.Linear(4, 4),
+        nn.ReLU(),
+        nn.Linear(4, 2),
+    )
+
+
+def gamma_is_bias():
+    net = dense(nn.BatchNorm1d(4, eps=0.1), nn.ReLU())
+    net[3].bias = net[1].weight
+    return net
+
+
+def gamma_is_beta():
+    net = dense(nn.BatchNorm1d(4, eps=0.1), nn.ReLU())
+    net[1].bias = net[1].weight
+    return net
+
+
+def half_frozen():
+    """A layer whose weight a layer with a frozen bias uses too."""
+    net = dense(nn.ReLU(), nn.Linear(4, 4), nn.Tanh())
+    net[4].weight = net[2].weight
+    net[2].bias.requires_grad_(False)
+    return net
+
+
+def turned():
+    """A convolution's weight, used the other way round as well."""
+    net = nn.Sequential(
+        nn.Conv2d(2, 4, 3),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 3),
+        nn.ReLU(),
+        nn.ConvTranspose2d(4, 4, 3),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 3),
+        nn.Flatten(),
+        nn.Linear(64, 3),
+    )
+    net[4].weight = net[2].weight
+    return net
+
+
+def shared_bias():
+    net = dense(nn.ReLU())
+    net[2].bias = net[0].bias
+    return net
+
+
+def group_bias():
+    net = modules(nn.GroupNorm(2, 4))
+    net[2].bias = net[1].bias
+    return net
+
+
+def norm_twice():
+    norm = nn.BatchNorm1d(4)
+    return nn.Sequential(nn.Linear(3, 4), norm, nn.ReLU(), nn.Linear(4, 4), norm, nn.ReLU(), nn.Linear(4, 2))
+
+
+def layer_twice():
+    layer = nn.Linear(4, 4)
+    return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), layer, nn.ReLU(), layer, nn.ReLU(), nn.Linear(4, 2))
+
+
+def sampled(make):
+    """Return a model and a batch that it takes."""
+    model = made(make)
+    if make is TiedReadOut:
+        return model, torch.arange(6)
+    if isinstance(model[0], nn.Conv2d):
+        return model, batches(1)[0][0]
+    return model, torch.randn(5, 3, dtype=torch.double, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("rule", ["fa", "bp"])
+@pytest.mark.parametrize(
+    ("make", "refused", "reason", "left"),
+    [
+        (TiedReadOut, "h.weight, h.bias → o.weight", "o.weight is used outside of its layer as well: e (Embedding)", 0),
+        (slope_is_bias, "0.weight, 0.bias → 2.weight", "0.bias is used outside of its layer as well: 1 (PReLU)", 1),
+        (one_gamma, "0.weight, 0.bias → 1", "1.weight is shared: the account of the eps of 1", 2),
+        (one_gamma, "3.weight, 3.bias → 4", "4.weight is shared: the account of the eps of 4", 2),
+        (gamma_is_bias, "0.weight, 0.bias → 1", "1.weight is shared", 1),
+        (gamma_is_beta, "0.weight, 0.bias → 1", "1.weight is shared", 2),
+        (half_frozen, "4.weight, 4.bias →", "4.weight is used outside of its layer as well: 2 (Linear)", 0),
+        (turned, "0.weight, 0.bias → 2.weight", "whose channels lie otherwise in it", 1),
+    ],
+)
+def test_a_parameter_with_uses_that_no_term_stands_for_ends_its_laws(make, refused, reason, left, rule):
+    model, x = sampled(make)
+    kept = {"backprop": ["e"]} if make is TiedReadOut else {}
+    model = convert(model, rule, example=x, **kept)
+    streams = laws(model, x)
+    assert reason in next((r.reason for r in streams.refused if r.name.startswith(refused)), "")
+    assert len(streams) >= left
+    if streams:
+        assert holds(model, x, lambda f: f.square().sum() + f.sum(), streams)
+
+
+def test_untied_the_embedding_s_net_has_its_law():
+    model, x = made(lambda: TiedReadOut(tied=False)), torch.arange(6)
+    model = convert(model, "fa", backprop=["e"])
+    streams = laws(model, x)
+    assert [law.name for law in streams] == ["h.weight, h.bias → o.weight"]
+    assert holds(model, x, lambda f: f.square().sum() + f.sum(), streams)
+
+
+def test_an_embedding_that_starts_from_zero_writes_all_the_same():
+    streams = laws(Positions(), (torch.randn(4, 5), torch.arange(4)))
+    assert len(streams) == 0
+    assert "p (Embedding) is no known writer" in next(r.reason for r in streams.refused if r.name.endswith("o.weight"))
+
+
+def test_one_weight_under_direct_feedback_and_another_is_read_by_neither():
+    x = torch.randn(5, 3, dtype=torch.double)
+    model = made(Twice)
+    streams = laws(convert(model, rules.DirectFeedback(), backprop=["tied"], example=x), x)
+    assert any("one weight under direct feedback and under another" in r.reason for r in streams.refused)
+
+
+@pytest.mark.parametrize("rule", ["fa", "bp"])
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (shared_bias, ["0.weight, 0.bias, 2.weight → 2.weight, 4.weight"]),
+        (group_bias, ["1.weight, 1.bias, 2.weight → 2.weight, 5.weight"]),
+        (norm_twice, ["1.weight, 1.bias → 3.weight, 6.weight"]),
+        (layer_twice, ["0.weight, 0.bias, 2.weight, 2.bias → 2.weight, 6.weight"]),
+        (one_gamma, ["1.weight, 1.bias, 4.bias → 3.weight, 6.weight", "6.weight, 6.bias → 8.weight"]),
+    ],
+)
+def test_parameters_that_only_writers_and_readers_share_have_one_law_that_holds(make, names, rule):
+    model, x = sampled(make)
+    model = convert(model, rule, example=x)
+    streams = laws(model, x)
+    assert [law.name for law in streams] == names
+    assert holds(model, x, lambda f: f.square().sum() + f.sum(), streams)
+
+
 # Laws that break ---------------------------------------------------------------------------------------------------
 
 

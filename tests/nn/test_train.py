@@ -200,6 +200,20 @@ def test_a_model_is_trained_in_training_mode_and_tested_in_test_mode():
     assert (False, False) in modes
 
 
+def test_a_model_is_given_back_in_the_mode_it_was_found_in():
+    for whole, part in ((True, True), (True, False), (False, False), (False, True)):
+        model = net("brsf")
+        model.train(whole).fc2.train(part)
+        before = {n: m.training for n, m in model.named_modules()}
+        fit(model, toy(), Training(SGD(0.1), epochs=1))
+        assert {n: m.training for n, m in model.named_modules()} == before
+    model = net()
+    model.fc2.weight.data[0, 0] = math.inf
+    with pytest.raises(DivergenceError):
+        fit(model.eval(), toy(), Training(SGD(0.1), epochs=1))
+    assert not any(m.training for m in model.modules())
+
+
 # Precision ---------------------------------------------------------------------------------------------------------
 
 
@@ -365,6 +379,14 @@ def test_a_weight_that_is_zero_has_no_norm_to_hold():
         HeldNorms(nn.Sequential(layer))
 
 
+def test_a_run_that_cannot_be_made_lets_go_of_the_model():
+    model = net("kp")
+    nn.init.zeros_(model.fc1.weight)
+    with pytest.raises(InputError, match="its weight is zero at the start"):
+        fit(model, toy(), Training(SGD(0.1), epochs=1, held_norms=True))
+    assert not model.fc2.feedback.followed
+
+
 # Watching ----------------------------------------------------------------------------------------------------------
 
 
@@ -525,6 +547,81 @@ def test_the_first_offender_is_looked_for_in_the_order_of_the_forward_pass():
     )
 
 
+@pytest.mark.parametrize("rule", ["fa", "dfa", "fa-dense", "drtp"])
+def test_the_first_offender_is_a_layer_and_not_its_feedback(rule):
+    model = net(rule)
+    model.fc2.weight.data *= 1e200
+    x = 1e200 * torch.ones(2, 5, dtype=torch.double)
+    assert first_offender(model, x) == "the output of 'fc2' (Linear) is the first that is not finite"
+
+
+def regression(outputs, *shape, test=None, rate=0.1):
+    """Train a net with so many outputs on targets of a shape, by the squared loss."""
+    x, y = torch.randn(8, 5, dtype=torch.double), torch.zeros(8, *shape, dtype=torch.double)
+    other = torch.zeros(8, *(shape if test is None else test), dtype=torch.double)
+    training = Training(SGD(rate), epochs=1, batch=4, loss=Squared())
+    return fit(net(widths=(5, 4, outputs)), Data(x, y, x, other), training)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "shape", "test", "message"),
+    [
+        (1, (), None, r"the targets of \(8, 1\) outputs have the shape \(8,\)"),
+        (10, (1,), None, r"the targets of \(8, 10\) outputs have the shape \(8, 1\)"),
+        (2, (2,), (1,), r"the targets of \(8, 2\) outputs have the shape \(8, 1\)"),
+    ],
+)
+def test_targets_of_another_shape_than_the_outputs_are_not_spread_over_them(outputs, shape, test, message):
+    # The second step would diverge, and tests come after it: targets are looked at before the first.
+    with pytest.raises(InputError, match=message):
+        regression(outputs, *shape, test=test, rate=1e300)
+    assert regression(outputs, outputs).loss.size == 1  # the control
+
+
+def test_a_loss_by_itself_refuses_targets_of_another_shape():
+    for f, y in (((4, 1), (4,)), ((4, 3), (4, 1))):
+        with pytest.raises(InputError, match=r"outputs have the shape \(4"):
+            Squared()(torch.zeros(f), torch.zeros(y))
+        with pytest.raises(InputError, match=r"outputs have the shape \(4"):
+            CrossEntropy()(torch.zeros(f), torch.zeros(y))
+
+
+@pytest.mark.parametrize("rule", ["fa", "drtp"])
+@pytest.mark.parametrize("loss", [CrossEntropy(), Squared()], ids=repr)
+@pytest.mark.parametrize(
+    ("classes", "shift", "message"),
+    [
+        (4, 0, "the training labels run from 0 to 3, but the model has 3 outputs"),
+        (3, -1, "the training labels run from -1 to 1, but the model has 3 outputs"),
+    ],
+)
+def test_labels_that_no_output_stands_for_are_refused_at_the_start(rule, loss, classes, shift, message):
+    data = toy(n=60, classes=classes)
+    data = Data(data.inputs, data.targets + shift, data.test_inputs, data.test_targets.clamp(max=2))
+    model = net(rule)
+    before = weights(model)
+    with pytest.raises(InputError, match=message):
+        fit(model, data, Training(SGD(0.1), epochs=1, loss=loss))
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
+
+
+def test_test_labels_that_no_output_stands_for_are_refused_at_the_start():
+    data = toy()
+    data = Data(data.inputs, data.targets, data.test_inputs, data.test_targets + 5)
+    with pytest.raises(InputError, match=r"the test labels run from \d to \d, but the model has 3 outputs"):
+        fit(net(), data, Training(SGD(0.1), epochs=1))
+
+
+def test_a_model_with_nothing_to_train_is_refused():
+    training, frozen = Training(SGD(0.1), epochs=1), net().requires_grad_(False)
+    with pytest.raises(InputError, match="the model has no parameters: there is nothing to train"):
+        fit(nn.Flatten(), toy(), training)
+    with pytest.raises(InputError, match="all 6 parameters of the model are frozen: there is nothing to train"):
+        fit(frozen, toy(), training)
+    frozen.fc3.requires_grad_()
+    assert fit(frozen, toy(), training).loss.size == 1
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -544,6 +641,14 @@ def test_the_first_offender_is_looked_for_in_the_order_of_the_forward_pass():
         (
             lambda: Data(torch.ones(1, 1), torch.zeros(1), torch.full((1, 1), math.nan), torch.zeros(1)),
             "the test samples hold nan or inf",
+        ),
+        (
+            lambda: Data(torch.ones(1, 1), torch.full((1,), math.nan), torch.ones(1, 1), torch.zeros(1)),
+            "the training targets hold nan or inf",
+        ),
+        (
+            lambda: Data(torch.ones(1, 1), torch.zeros(1), torch.ones(1, 1), torch.full((1,), math.inf)),
+            "the test targets hold nan or inf",
         ),
         (lambda: Data.load("svhn"), "there is no image set 'svhn'"),
     ],

@@ -9,9 +9,10 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from linfa.errors import InputError
-from linfa.nn.direct import Direct
+from linfa.nn.direct import AbstractDirect, Direct
 from linfa.nn.draws import AbstractDraw, FanIn
 from linfa.nn.rules.interface import AbstractRule, Place
+from linfa.nn.seeded import SeededDirect
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class DirectFeedback(AbstractRule):
 
     Args:
         draw: the law of F_l, of shape (outputs, numbers in h_l).
+        seeded: draw F_l anew in every backward pass and hold no memory; same numbers.
 
     >>> place = Place("fc", seed=0, inputs=(4,), final=(2,))
     >>> DirectFeedback().feedback(nn.Linear(4, 3), place).F.shape
@@ -29,8 +31,9 @@ class DirectFeedback(AbstractRule):
     name: ClassVar[str] = "dfa"
     direct: ClassVar[bool] = True
     draw: AbstractDraw = field(default_factory=FanIn)
+    seeded: bool = False
 
-    def feedback(self, layer: nn.Module, place: Place) -> Direct:
+    def feedback(self, layer: nn.Module, place: Place) -> AbstractDirect:
         """Return the feedback of one layer, drawn for its place."""
         if place.inputs is None or place.final is None:
             raise InputError(
@@ -40,4 +43,6 @@ class DirectFeedback(AbstractRule):
         W = layer.weight
         assert isinstance(W, Tensor)
         shape = (math.prod(place.final), math.prod(place.inputs))
+        if self.seeded:
+            return SeededDirect(self.draw, place.seed, shape)
         return Direct(self.draw(shape, place.seed, W.dtype, W.device))

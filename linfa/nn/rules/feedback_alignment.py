@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -12,9 +11,9 @@ from torch import Tensor, nn
 
 from linfa.errors import InputError
 from linfa.nn.draws import AbstractDraw, Xavier
-from linfa.nn.feedback import AbstractFeedback, AbstractSlot, Dense, check_shape
-from linfa.nn.functional import Made
+from linfa.nn.feedback import AbstractDense, AbstractFeedback, AbstractSlot, Dense, check_shape
 from linfa.nn.rules.interface import AbstractRule, Place
+from linfa.nn.seeded import Seeded, SeededDense
 from linfa.rules.potential import Potential
 
 
@@ -40,30 +39,6 @@ class Fixed(AbstractSlot):
     def potential(self, W: Tensor) -> Potential:
         """Return Φ = ⟨B, W⟩."""
         return Potential(linear=self.B)
-
-
-class Seeded(AbstractSlot):
-    """The same, made anew from its seed in every backward pass: no memory is held."""
-
-    def __init__(self, draw: AbstractDraw, seed: int) -> None:
-        super().__init__()
-        self.draw, self.seed = draw, seed
-
-    def stand_in(self, W: Tensor) -> Made:
-        """Return how B is drawn."""
-        return Made(functools.partial(self.draw, tuple(W.shape), self.seed, W.dtype, W.device))
-
-    def potential(self, W: Tensor) -> Potential:
-        """Return Φ = ⟨B, W⟩."""
-        return Potential(linear=self.matrix(W))
-
-    def get_extra_state(self) -> dict[str, int]:
-        """Return the seed: a checkpoint holds it in the tensor's place."""
-        return {"seed": self.seed}
-
-    def set_extra_state(self, state: dict[str, int]) -> None:
-        """Take the seed of a checkpoint."""
-        self.seed = int(state["seed"])
 
 
 @dataclass(frozen=True)
@@ -92,8 +67,6 @@ class FeedbackAlignment(AbstractRule):
             raise InputError(f"rho is a correlation, −1 ≤ ρ ≤ 1; got {self.rho}")
         if self.rho and (self.seeded or self.dense):
             raise InputError("rho ties B to the weight's start, which a seeded or a dense feedback does not know")
-        if self.seeded and self.dense:
-            raise InputError("dense feedback is kept as a buffer: give seeded or dense, not both")
 
     def feedback(self, layer: nn.Module, place: Place) -> AbstractFeedback:
         """Return the feedback of one layer, drawn for its place."""
@@ -107,11 +80,13 @@ class FeedbackAlignment(AbstractRule):
         with torch.no_grad():
             return Fixed(W, self.rho * W + math.sqrt(1 - self.rho**2) * B if self.rho else B)
 
-    def _dense(self, W: Tensor, place: Place) -> Dense:
+    def _dense(self, W: Tensor, place: Place) -> AbstractDense:
         if place.inputs is None or place.outputs is None:
             raise InputError(
                 f"dense feedback for {place.name!r} needs the sizes of its maps: give convert an example batch, "
                 "convert(model, rule, example=batch)"
             )
         shape = (math.prod(place.outputs), math.prod(place.inputs))
+        if self.seeded:
+            return SeededDense(self.draw, place.seed, shape)
         return Dense(self.draw(shape, place.seed, W.dtype, W.device))

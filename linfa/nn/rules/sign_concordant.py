@@ -16,6 +16,7 @@ from linfa.nn.draws import AbstractDraw, Xavier, fans, seed_of
 from linfa.nn.feedback import AbstractSlot
 from linfa.nn.functional import Made
 from linfa.nn.rules.interface import AbstractRule, Place
+from linfa.nn.seeded import SeededMagnitude, signed
 from linfa.rules.potential import Potential
 
 
@@ -81,7 +82,7 @@ def _signed(W: Tensor, M: Tensor) -> Tensor:
 
 
 def _redrawn(draw: AbstractDraw, W: Tensor, seed: Tensor) -> Tensor:
-    return torch.sign(W).mul_(draw(tuple(W.shape), seed, W.dtype, W.device).abs_())
+    return signed(draw, seed, W)
 
 
 def _normed_sign(W: Tensor) -> Tensor:
@@ -143,14 +144,22 @@ class UniformSign(AbstractRule):
 
 @dataclass(frozen=True)
 class FixedRandomSign(AbstractRule):
-    """frSF: B = |M| ⊙ sign(W), M drawn once."""
+    """frSF: B = |M| ⊙ sign(W), M drawn once.
+
+    Args:
+        draw: the law of M: `Xavier()` (BioTorch).
+        seeded: draw M anew in every backward pass and hold no memory; same numbers.
+    """
 
     name: ClassVar[str] = "frsf"
     draw: AbstractDraw = field(default_factory=Xavier)
+    seeded: bool = False
 
-    def feedback(self, layer: nn.Module, place: Place) -> Magnitude:
+    def feedback(self, layer: nn.Module, place: Place) -> AbstractSlot:
         """Return |M| ⊙ sign(W)."""
         W = _weight(layer)
+        if self.seeded:
+            return SeededMagnitude(self.draw, place.seed)
         return Magnitude(self.draw(W.shape, place.seed, W.dtype, W.device).abs_())
 
 

@@ -7,6 +7,8 @@ For a layer with input h, weight W and feedback B (of W's shape, used transposed
 
     Symmetric    α decay + β self        Activation   α sparse + β amp
     Mirror       α decay + β amp         Information  α amp + β null + γ decay
+
+Their code (neuroailab/Neural-Alignment) moves B alone by default, as is done here; of `null` it keeps ‖Bᵀ W h‖² only.
 """
 
 # ruff: noqa: ARG001 — every primitive is called with the same four arguments
@@ -74,7 +76,6 @@ class Route(AbstractLearnt):
     def __init__(self, B: Tensor, costs: dict[str, float], rate: float) -> None:
         super().__init__(rate)
         self.costs = costs
-        self.seen: Tensor | None = None
         self.register_buffer("B", B)
 
     def stand_in(self, W: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from linfa.nn.direct import Direct
+from linfa.nn.direct import AbstractDirect
 from linfa.nn.layers import Fed
 from linfa.nn.streams.law import Streams, add
 from linfa.nn.streams.terms import EpsLeak, TapLeak
@@ -36,10 +36,14 @@ class Leaks:
 
     Args:
         streams: whose leaks are measured.
+        parts: whether this process sees a part of every batch, and steps with the mean of all parts' gradients: what an
+            eps keeps is then measured in the backward pass, as taps are, and its mean over the processes is exact.
     """
 
-    def __init__(self, streams: Streams) -> None:
-        self.streams, self._depth = streams, _ASIDE.get()
+    def __init__(self, streams: Streams, parts: bool = False) -> None:
+        self.streams, self.parts, self._depth = streams, parts, _ASIDE.get()
+        self.kept: dict[EpsLeak, Tensor] = {}
+        """Σ ε/(v + ε) · γ ⟨ẏ, x̂⟩ since the last step, where only parts are seen."""
         self.share: dict[EpsLeak, Tensor] = {}
         """ε/(v_k + ε) of the last forward pass in training."""
         self.passes: dict[EpsLeak, int] = {}
@@ -70,7 +74,10 @@ class Leaks:
         """
         total = self.streams.nothing()
         for leak in self.streams.leaks:
-            if isinstance(leak, EpsLeak):
+            if isinstance(leak, EpsLeak) and self.parts:
+                if leak in self.kept:
+                    add(total, leak.index, sign * self.kept[leak])
+            elif isinstance(leak, EpsLeak):
                 γ, share = leak.module.weight, self.share.get(leak)
                 assert isinstance(γ, Tensor)
                 passes = self.passes.get(leak, 0)
@@ -80,16 +87,30 @@ class Leaks:
                     add(total, leak.index, -sign * share.double() * γ.detach().double() * γ.grad.double())
             elif leak in self.tapped:
                 add(total, leak.index, sign * self.tapped[leak])
-        self.passes, self.tapped = {}, {}
+        self.passes, self.tapped, self.kept = {}, {}, {}
         return total[:-1]
 
     def _normalised(self, leak: EpsLeak) -> Any:
         def hook(norm: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-            if norm.training and output.requires_grad and _ASIDE.get() == self._depth:
+            # A copy of the model has these hooks too, and is none of our business.
+            mine = norm is leak.module
+            if mine and norm.training and output.requires_grad and _ASIDE.get() == self._depth:
                 self.share[leak] = _share(norm.eps, inputs[0], output)
                 self.passes[leak] = self.passes.get(leak, 0) + 1
+                if self.parts:
+                    t = inputs[0].detach()
+                    output.register_hook(lambda dy: self._keep(leak, t, dy))  # type: ignore[no-untyped-call]
 
         return hook
+
+    def _keep(self, leak: EpsLeak, t: Tensor, dy: Tensor) -> None:
+        norm: Any = leak.module
+        γ, eps = norm.weight.detach(), norm.eps
+        others = [d for d in range(t.ndim) if d != 1]
+        v, mean = torch.var_mean(t.double(), others, correction=0, keepdim=True)
+        inner = (dy * (t - mean) / (v + eps).sqrt()).sum(others)  # ⟨∂ℓ/∂y, x̂⟩, the negative flow
+        flow = -(eps / (v + eps)).flatten() * γ * inner
+        self.kept[leak] = self.kept[leak] + flow if leak in self.kept else flow
 
     def _watch_taps(self) -> None:
         """Keep what every tap holds until the error is sent out to it."""
@@ -110,7 +131,7 @@ class Leaks:
                 output.grad_fn.register_hook(lambda sent, _: self._tap(found, sent))
 
         model = self.streams.model
-        layers = [m for m in model.modules() if isinstance(m, Fed) and isinstance(m.feedback, Direct)]
+        layers = [m for m in model.modules() if isinstance(m, Fed) and isinstance(m.feedback, AbstractDirect)]
         self._hooks += [layer.register_forward_pre_hook(entered) for layer in layers]
         self._hooks += [model.register_forward_pre_hook(begun), model.register_forward_hook(ended)]
 

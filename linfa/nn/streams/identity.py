@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from linfa.nn.learnt import AbstractLearnt
 from linfa.nn.streams.flow import Leaks, aside
 from linfa.nn.streams.law import Streams, add
 from linfa.nn.streams.terms import entries
@@ -70,11 +71,12 @@ def _sides(streams: Streams, leaked: Tensor) -> tuple[Tensor, Tensor]:
 def untouched(model: nn.Module) -> Iterator[None]:
     """Give a model back its gradients, buffers and modes, and torch its random numbers, when the block ends.
 
-    Ledgers do not look while it lasts.
+    Feedback that learns keeps what it has seen, too. Ledgers do not look while it lasts.
     """
     gradients = {p: p.grad for p in model.parameters()}
     buffers = {b: b.detach().clone() for b in model.buffers()}
     modes = {m: m.training for m in model.modules()}
+    learnt = {m: m.seen for m in model.modules() if isinstance(m, AbstractLearnt)}
     devices = {p.device.index for p in gradients if p.device.type == "cuda"}
     try:
         for p in gradients:
@@ -86,6 +88,8 @@ def untouched(model: nn.Module) -> Iterator[None]:
             p.grad = g
         for m, mode in modes.items():
             m.training = mode
+        for feedback, seen in learnt.items():
+            feedback.seen = seen
         with torch.no_grad():
             for b, was in buffers.items():
                 b.copy_(was)

@@ -116,13 +116,23 @@ class _Run:
         """Take in a value that is no activation: zeros have no flow, other tensors end every law that they meet."""
         self.values[node] = value
         if isinstance(value, nn.Parameter):
-            self.modules.elsewhere.add(id(value))
+            self.modules.uses.alone(value)
             self.ids[node] = self._new(value, f"{node.target} is used as a number of its own, outside of a layer")
         elif isinstance(value, Tensor) and value.is_floating_point():
             zero = not bool(value.any())
             self.ids[node] = self.channels.zeros(value) if zero else self._new(value, "a constant is added to it")
         else:
             self.ids[node] = None
+
+    def _source(self, node: fx.Node, out: Any) -> None:
+        """Take in what is made of no activation: a constant, unless a module that may learn makes it."""
+        if node.op == "call_module":
+            module = self.model.get_submodule(str(node.target))
+            if any(True for _ in module.parameters()):
+                # Zeros (an embedding just begun) do not stay zero.
+                self.ids[node] = self._new(out, f"{node.target} ({type(module).__name__}) is no known writer")
+                return
+        self._constant(node, out)
 
     def _new(self, value: Any, reason: str) -> Any:
         """Return a new, refused name for each tensor that a value consists of."""
@@ -150,12 +160,14 @@ class _Run:
 
     def _step(self, node: fx.Node) -> None:
         call, name = self._callable(node)
+        if node.op == "call_module":
+            self.modules.called(str(node.target), call)
         args, keywords = self._given(node, self.values)
         # Functions that work in place work on copies.
         out = call(*fx.node.map_aggregate(args, _copied), **keywords)
         self.values[node] = out
         if not any(True for n in node.all_input_nodes for _ in _tensors(self.ids[n])):
-            self._constant(node, out)
+            self._source(node, out)
             return
         if not any(True for _ in _floating(out)):
             self.ids[node] = None
@@ -173,8 +185,6 @@ class _Run:
             module = self.model.get_submodule(str(node.target))
             if self.modules.knows(module):
                 return self.modules.follow(str(node.target), module, call)
-            if not isinstance(module, nn.PReLU):
-                self.modules.elsewhere |= {id(p) for p in module.parameters()}
         if name == "detach":
             return self._new(call.out, "detach cuts it off from what writes into it")
         return follow(self.channels, name, call)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from linfa.nn.draws import AbstractDraw
 from linfa.nn.layers import Fed
 from linfa.nn.train.configuration import Training
 from linfa.nn.train.data import Data
+from linfa.nn.train.processes import digest
 
 
 def about(model: nn.Module, data: Data, training: Training) -> dict[str, Any]:
@@ -36,6 +39,28 @@ def about(model: nn.Module, data: Data, training: Training) -> dict[str, Any]:
         "model": {n: f"{type(m).__name__}({m.extra_repr()})" for n, m in model.named_modules()},
         "state": {n: f"{v.dtype} {list(v.shape)}" for n, v in model.state_dict().items() if isinstance(v, Tensor)},
     }
+
+
+def drawn(layers: Iterable[str], state: Mapping[str, Any]) -> dict[str, str]:
+    """Return by layer a digest of what its feedback holds: numbers, and seeds where it is drawn from them.
+
+    Args:
+        layers: the names of the layers with feedback.
+        state: of a model, or of one that a checkpoint holds.
+
+    >>> from linfa.nn import convert
+    >>> one, same, other = (drawn([""], convert(nn.Linear(2, 1), "fa", seed=s).state_dict()) for s in (0, 0, 1))
+    >>> one == same, one == other
+    (True, False)
+    """
+    found = {}
+    for layer in layers:
+        prefix = f"{layer}.feedback." if layer else "feedback."
+        # What counts the draws goes on with every step; the seed that they start from is held beside it.
+        parts = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix) and k != f"{prefix}step"}
+        words = repr([(k, digest(v)) for k, v in sorted(parts.items())])
+        found[layer] = hashlib.sha256(words.encode()).hexdigest()
+    return found
 
 
 def options(feedback: nn.Module) -> dict[str, str]:

@@ -9,7 +9,7 @@ import hashlib
 import io
 import os
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +74,32 @@ def check(path: str | os.PathLike[str], there: Mapping[str, Any], here: Mapping[
     """
     old, new = dict(_flat(there)), dict(_flat(here))
     different = [key for key in dict.fromkeys([*new, *old]) if old.get(key) != new.get(key)]
+    drawn = [key.removeprefix(_DRAWN) for key in different if key.startswith(_DRAWN)]
+    plain = [key for key in different if not key.startswith(_DRAWN)]
     if different:
-        told = [f"{key} is {_told(old, key)} there and {_told(new, key)} here" for key in different[:3]]
-        more = f" (and {len(different) - 3} more)" if len(different) > 3 else ""
+        told = [f"{key} is {_told(old, key)} there and {_told(new, key)} here" for key in plain[:3]]
+        more = f" (and {len(plain) - 3} more)" if len(plain) > 3 else ""
+        # Another rule is drawn otherwise, too: where more is known, it is what is told.
+        what = f"{', '.join(told)}{more}" if plain else _drawn_otherwise(drawn)
         raise ResultError(
-            f"{path} was made by another configuration: {', '.join(told)}{more}; give another path, or delete the file "
-            "to begin anew"
+            f"{path} was made by another configuration: {what}; give another path, or delete the file to begin anew"
         )
+
+
+_DRAWN = "feedback: "
+
+
+def _drawn_otherwise(layers: Sequence[str]) -> str:
+    """Return in words that the feedback of some layers is not what the run began with."""
+    if layers == [""]:
+        who = "the model"
+    else:
+        more = f" and {len(layers) - 4} more" if len(layers) > 4 else ""
+        who = f"layer{'s' if len(layers) > 1 else ''} {', '.join(layers[:4])}{more}"
+    return (
+        f"the feedback of {who} was drawn otherwise: another rule option (rho, draw) or seed, or it was set by hand, "
+        "started from other weights or has learnt since (then convert the model as before)"
+    )
 
 
 def _told(flat: Mapping[str, Any], key: str) -> str:

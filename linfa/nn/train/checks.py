@@ -30,6 +30,27 @@ def check_feedback(model: nn.Module, x: Tensor, y: Tensor) -> None:
             assert_feedback_active(model, x[:CHECKED])
 
 
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that are trained.
+
+    >>> len(trainable(nn.Linear(2, 1)))
+    2
+    >>> trainable(nn.Flatten())
+    Traceback (most recent call last):
+    linfa.errors.InputError: the model has no parameters: there is nothing to train
+    """
+    parameters = list(model.parameters())
+    free = [p for p in parameters if p.requires_grad]
+    if not parameters:
+        raise InputError("the model has no parameters: there is nothing to train")
+    if not free:
+        raise InputError(
+            f"all {len(parameters)} parameters of the model are frozen: there is nothing to train; call "
+            "requires_grad_(True) on what is to move"
+        )
+    return free
+
+
 def check_parts(model: nn.Module, samples: int, training: Training, processes: int) -> None:
     """Raise InputError for what several processes, or targets that are sent back, cannot do.
 

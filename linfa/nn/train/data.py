@@ -28,7 +28,7 @@ class Data:
         std: what inputs are then divided by; likewise.
 
     Raises:
-        InputError: where numbers of samples differ, or inputs are not finite.
+        InputError: where numbers of samples differ, or inputs or targets are not finite.
 
     >>> data = Data.load("digits")
     >>> len(data), data.inputs.shape[1:], data.inputs.dtype
@@ -49,8 +49,9 @@ class Data:
         ):
             if len(x) != len(y) or len(x) == 0:
                 raise InputError(f"each {what} sample has one target; got {len(x)} samples and {len(y)} targets")
-            if not bool(torch.isfinite(x).all()):
-                raise InputError(f"the {what} samples hold nan or inf: clean them before they are learnt")
+            for values, kind in ((x, "samples"), (y, "targets")):
+                if not bool(torch.isfinite(values).all()):
+                    raise InputError(f"the {what} {kind} hold nan or inf: clean them before they are learnt")
 
     def __len__(self) -> int:
         return len(self.inputs)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from linfa.errors import DivergenceError
+from linfa.nn.feedback import AbstractFeedback
 
 
 class Glance:
@@ -84,7 +85,7 @@ def first_offender(model: nn.Module, x: Tensor) -> str:
 
 def _is_leaf(module: nn.Module) -> bool:
     """Return whether a module computes something itself; what stands inside a feedback does not count."""
-    return not [n for n, _ in module.named_children() if n != "feedback"] and not hasattr(module, "stand_in")
+    return not [n for n, _ in module.named_children() if n != "feedback"] and not isinstance(module, AbstractFeedback)
 
 
 def _finite(x: Tensor) -> bool:

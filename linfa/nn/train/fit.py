@@ -38,12 +38,15 @@ def fit(
     torchrun, each process trains on its part of every batch (`linfa.nn.train.Processes`), and process 0 writes.
 
     Args:
-        model: converted or not; stays on its device and in its precision.
+        model: converted or not; stays on its device and in its precision. It is trained in training mode and tested in
+            evaluation mode, and given back with every module in the mode it was found in: call `model.eval()` before
+            it is used, where it holds BatchNorm or dropout.
         data: all of it goes to the model's device.
         training: how.
         watch: by name, what looks on, `{"laws": Laws(every=50)}`; see `linfa.nn.train.Watcher`.
         checkpoint: a file. Where it exists, training goes on from it, with the same bits as if it had never stopped;
-            where it was made by another rule or configuration, it is refused. Ctrl-C writes it after the current step.
+            where it was made by another rule or configuration, or began with feedback that was drawn otherwise, it is
+            refused. Ctrl-C writes it after the current step.
         checkpoint_every: steps between two writings; None for the end of every epoch.
         progress: whether a bar is shown.
 
@@ -51,7 +54,7 @@ def fit(
         The history of the whole run, what came before a checkpoint included.
 
     Raises:
-        InputError: where model, data and training do not fit.
+        InputError: where model, data and training do not fit, or nothing of the model can be trained.
         ResultError: where the checkpoint is damaged, or was made by something else.
         DivergenceError: where the loss is not finite: names the step and the first layer that is not.
         KeyboardInterrupt: after Ctrl-C; says how to go on.
@@ -98,7 +101,7 @@ def _found(run: Run, path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return a checkpoint that the run can go on from."""
     state = file.read(path)
     # As JSON has it: a tuple is a list there.
-    file.check(path, json.loads(state["about"]), json.loads(json.dumps(run.about())))
+    file.check(path, json.loads(state["about"]), json.loads(json.dumps(run.about_as(state))))
     if state["step"] > run.steps:
         raise ResultError(
             f"{path} holds {state['step'] / run.batches:g} epochs, more than the {run.training.epochs} asked for: ask "

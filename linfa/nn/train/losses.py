@@ -22,6 +22,15 @@ class AbstractLoss(ABC):
             y: class numbers, shape (N,), or targets, shape (N, p).
         """
 
+    def check(self, f: Tensor, y: Tensor, what: str) -> None:  # noqa: B027 (a loss may take whatever there is)
+        """Raise InputError where targets cannot be learnt by these outputs; asked once, before the first step.
+
+        Args:
+            f: outputs for some samples, shape (n, p).
+            y: the targets of all samples.
+            what: "training" or "test".
+        """
+
 
 @dataclass(frozen=True)
 class CrossEntropy(AbstractLoss):
@@ -43,7 +52,12 @@ class CrossEntropy(AbstractLoss):
 
     def __call__(self, f: Tensor, y: Tensor) -> Tensor:
         """Return the mean of −log softmax(f)_y."""
+        check_shape(f, y)
         return nn.functional.cross_entropy(f, y, label_smoothing=self.smoothing)
+
+    def check(self, f: Tensor, y: Tensor, what: str) -> None:
+        """Raise InputError where targets do not fit the outputs."""
+        check_targets(f, y, what)
 
 
 @dataclass(frozen=True)
@@ -57,8 +71,47 @@ class Squared(AbstractLoss):
 
     def __call__(self, f: Tensor, y: Tensor) -> Tensor:
         """Return the mean of ½ |f − y|²."""
+        check_shape(f, y)
         target = nn.functional.one_hot(y, f.shape[-1]) if is_classes(y) else y
         return (f - target).square().sum() / (2 * len(f))
+
+    def check(self, f: Tensor, y: Tensor, what: str) -> None:
+        """Raise InputError where targets do not fit the outputs."""
+        check_targets(f, y, what)
+
+
+def check_shape(f: Tensor, y: Tensor) -> None:
+    """Raise InputError unless there is a target for every output: none is spread over several.
+
+    >>> import torch
+    >>> check_shape(torch.zeros(3, 1), torch.zeros(3))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    linfa.errors.InputError: the targets of (3, 1) outputs have the shape (3,): give one target for each output, ...
+    """
+    if f.shape[:-1] != y.shape if is_classes(y) else f.shape != y.shape:
+        raise InputError(
+            f"the targets of {tuple(f.shape)} outputs have the shape {tuple(y.shape)}: give one target for each "
+            "output, or whole class numbers, one for each sample"
+        )
+
+
+def check_targets(f: Tensor, y: Tensor, what: str) -> None:
+    """Raise InputError where there is not an output for every class number, or not a target for every output.
+
+    >>> import torch
+    >>> check_targets(torch.zeros(1, 2), torch.tensor([0, 3]), "test")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    linfa.errors.InputError: the test labels run from 0 to 3, but the model has 2 outputs: labels are 0 … 1; ...
+    """
+    check_shape(f[:1].expand(len(y), *f.shape[1:]), y)
+    if not is_classes(y):
+        return
+    least, most = int(y.min()), int(y.max())
+    if least < 0 or most >= f.shape[-1]:
+        raise InputError(
+            f"the {what} labels run from {least} to {most}, but the model has {f.shape[-1]} outputs: labels are "
+            f"0 … {f.shape[-1] - 1}; number them anew, or give the model {max(most, 0) + 1} outputs"
+        )
 
 
 def is_classes(y: Tensor) -> bool:

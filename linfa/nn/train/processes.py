@@ -113,10 +113,10 @@ class Processes:
 
 def fingerprint(model: nn.Module) -> dict[str, str]:
     """Return a hash of every parameter, buffer and other state of a model, by name."""
-    return {name: _hash(value) for name, value in model.state_dict().items()}
+    return {name: digest(value) for name, value in model.state_dict().items()}
 
 
-def _hash(value: Any) -> str:
+def digest(value: Any) -> str:
     """Return a hash of a tensor, or of the words for something else."""
     if isinstance(value, Tensor):
         plain = value.detach().cpu()

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from linfa.errors import InputError
 from linfa.nn.draws import seed_of
+from linfa.nn.layers import Fed
 from linfa.nn.learnt import follow, unfollow
 from linfa.nn.targets import targets
-from linfa.nn.train.about import about
+from linfa.nn.train.about import about, drawn
 from linfa.nn.train.augmentation import vary
-from linfa.nn.train.checks import check_feedback, check_parts
+from linfa.nn.train.checks import check_feedback, check_parts, trainable
 from linfa.nn.train.configuration import Training
 from linfa.nn.train.constraint import HeldNorms
 from linfa.nn.train.data import Data
@@ -37,16 +38,20 @@ class Run:
     """
 
     def __init__(self, model: nn.Module, data: Data, training: Training, watch: Watch) -> None:
-        parameter = next(model.parameters())
+        trained = trainable(model)
+        parameter = trained[0]
+        self.modes = {module: module.training for module in model.modules()}
         self.model, self.training, self.processes = model, training, Processes.here()
         self.watch = dict(watch)
         self.device, self.dtype = parameter.device, parameter.dtype
         self.data = data.to(self.device)
         self.batches = -(-len(data) // training.batch)
         check_parts(model, len(data), training, self.processes.size)
+        self.drawn: dict[str, str] = {}  # below: where feedback differs between processes, they say what does
         self.processes.check_same(model, [self.about(), training.epochs])
-        self.optimizer = training.optimiser.over(p for p in model.parameters() if p.requires_grad)
-        self.beside = follow(model, self.optimizer)
+        # Before a checkpoint is loaded over it: by what feedback was at the start, a run is known.
+        self.drawn = drawn(_fed(model), model.state_dict())
+        self.optimizer = training.optimiser.over(trained)
         self.held = HeldNorms(model) if training.held_norms else None
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=training.amp is torch.float16)
         self.step = 0
@@ -56,6 +61,8 @@ class Run:
         self.logged: dict[str, dict[str, Any]] = {}
         self._order: tuple[int, Tensor] | None = None
         self.called = self.processes.wrap(model)
+        # Last: what follows an optimiser must be let go again, and a run that was not made cannot.
+        self.beside = follow(model, self.optimizer)
 
     def begin(self, state: dict[str, Any] | None = None) -> None:
         """Let those who look on take their places: at the start, or where a checkpoint left off.
@@ -65,6 +72,7 @@ class Run:
         """
         if state is not None:
             self._load(state)
+        self._check_targets()
         self._check_feedback()
         x, y = self._test_batch(torch.arange(min(PROBED, len(self.data.test_inputs)), device=self.device))
         trained = Trained(self.model, self.optimizer, self.beside, x, y, self.training.loss, self.processes)
@@ -196,6 +204,15 @@ class Run:
             x = way.plain(x)
         return self.data.ready(x, self.dtype), self.data.test_targets[rows]
 
+    @torch.no_grad()
+    def _check_targets(self) -> None:
+        """Make sure that targets can be learnt by the model's outputs: once, and not at every step."""
+        self.model.eval()
+        with self._autocast(), torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            f = self.model(self._test_batch(torch.arange(1, device=self.device))[0])
+        for y, what in ((self.data.targets, "training"), (self.data.test_targets, "test")):
+            self.training.loss.check(f, y, what)
+
     def _check_feedback(self) -> None:
         """Make sure that errors come back as the rule says, on a few samples, before any step."""
         if self.step < self.steps:
@@ -206,7 +223,18 @@ class Run:
     def about(self) -> dict[str, Any]:
         """Return what a checkpoint must agree with."""
         what = about(self.model, self.data, self.training)
-        return {**what, "processes": self.processes.size, "watch": list(self.watch)}
+        return {**what, "processes": self.processes.size, "watch": list(self.watch), "feedback": self.drawn}
+
+    def about_as(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a checkpoint must agree with; feedback that is as it was left there counts as what it began as.
+
+        Args:
+            state: the checkpoint: the very model that was stopped may be what goes on from it, its feedback has learnt.
+        """
+        began = json.loads(state["about"]).get("feedback", {})
+        left = drawn(_fed(self.model), state["parts"]["model"])
+        known = {name: began.get(name) if left[name] == now else now for name, now in self.drawn.items()}
+        return {**self.about(), "feedback": known}
 
     def _kept(self) -> dict[str, Any]:
         """Return what is moved, and what moves it, by name; watchers apart."""
@@ -232,6 +260,7 @@ class Run:
     def _load(self, state: dict[str, Any]) -> None:
         for name, part in self._kept().items():
             part.load_state_dict(state["parts"][name])
+        self.drawn = json.loads(state["about"])["feedback"]
         self.step, self.epochs, self.logged = state["step"], state["epochs"], state["logged"]
         self.sums = state["sums"][self.processes.rank].to(self.device)
         host, device = state["random"][self.processes.rank]
@@ -243,8 +272,10 @@ class Run:
         return torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
 
     def close(self) -> None:
-        """Let go of the model: its feedback rests, and watchers look on no more."""
+        """Let go of the model: its feedback rests, it is in the mode it was in, and watchers look on no more."""
         unfollow(self.model)
+        for module, mode in self.modes.items():
+            module.training = mode
         for watcher in self.watchers.values():
             if (close := getattr(watcher, "close", None)) is not None:
                 close()
@@ -258,3 +289,8 @@ class Run:
             if (report := getattr(watcher, "report", None)) is not None:
                 attrs[f"{name}_report"] = report()
         return labelled(self.epochs, self.logged, attrs)
+
+
+def _fed(model: nn.Module) -> list[str]:
+    """Return the names of the layers with feedback."""
+    return [name for name, module in model.named_modules() if isinstance(module, Fed)]

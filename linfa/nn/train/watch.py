@@ -103,13 +103,12 @@ class Account:
 
     def __init__(self, trained: Trained, every: int) -> None:
         self.every, self.processes = every, trained.processes
-        self.ledger = LawLedger(laws(trained.model, trained.inputs[:2]), trained.optimizer, trained.beside)
+        streams = laws(trained.model, trained.inputs[:2])
+        self.ledger = LawLedger(streams, trained.optimizer, trained.beside, parts=trained.processes.size > 1)
 
     def log(self, step: int) -> dict[str, dict[str, float]]:
         """Return drift, residual and units, law by law."""
-        if self.processes.size > 1:
-            # What leaks is measured on a part of the batch in each process; the account is linear in it.
-            self.processes.sum(self.ledger.account).div_(self.processes.size)
+        self._share()
         entries = self.ledger.read()
         return {key: {e.law: getattr(e, key) for e in entries} for key in ("drift", "residual", "units")}
 
@@ -118,8 +117,14 @@ class Account:
         return f"{self.ledger.streams!r}\n{self.ledger.report()}"
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the ledger's state."""
+        """Return the ledger's state; every process takes part."""
+        self._share()
         return self.ledger.state_dict()
+
+    def _share(self) -> None:
+        """Take the mean of what leaked from the processes' parts of the batches; the account is linear in it."""
+        if self.processes.size > 1:
+            self.processes.sum(self.ledger.account).div_(self.processes.size)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take a ledger's state."""

@@ -192,9 +192,15 @@ def _shapes(
     modules = dict(model.named_modules())
 
     def note(name: str) -> Any:
-        def hook(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        def hook(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             if isinstance(output, Tensor):
-                shapes[name] = (tuple(inputs[0].shape[1:]), tuple(output.shape[1:]))
+                seen = (tuple(inputs[0].shape[1:]), tuple(output.shape[1:]))
+                if shapes.setdefault(name, seen) != seen and name in rules and rules[name].sized(layer):
+                    raise InputError(
+                        f"{name!r} is called on inputs of different sizes, {shapes[name][0]} and {seen[0]}, and "
+                        f"{rules[name].name} has one feedback matrix, for one size: give it another rule, "
+                        f"layers={{{name!r}: …}}, or backprop=[{name!r}]"
+                    )
 
         return hook
 

@@ -194,3 +194,23 @@ def test_the_standard_draw_keeps_the_size_of_the_signal():
     F = fed(mlp(400, 900, 10), "dfa", h)[2].feedback.F
     assert F.shape == (10, 900)
     assert float(F.std()) * math.sqrt(900) == pytest.approx(1, abs=0.05)
+
+
+class Twice(nn.Module):
+    """One convolution on two sizes of maps."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.conv, self.read = nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3), nn.Linear(2, 3)
+
+    def forward(self, x):
+        return self.read(self.conv(self.conv(self.stem(x)).relu()).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("rule", ["dfa", "drtp", "fa-dense"])
+def test_one_matrix_does_not_serve_two_sizes(rule):
+    x = torch.ones(2, 1, 9, 9)
+    with pytest.raises(InputError, match="'conv' is called on inputs of different sizes"):
+        convert(Twice(), rule, example=x)
+    convert(Twice(), rule, example=x, layers={"conv": "fa"})(x) if rule != "drtp" else None
+    convert(Twice(), "fa", example=x)(x)

@@ -46,3 +46,7 @@ class DirectFeedback(AbstractRule):
         if self.seeded:
             return SeededDirect(self.draw, place.seed, shape)
         return Direct(self.draw(shape, place.seed, W.dtype, W.device))
+
+    def sized(self, layer: nn.Module) -> bool:
+        """Return True: there is one column for every number that comes in."""
+        return True

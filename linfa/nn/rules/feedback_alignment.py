@@ -80,6 +80,12 @@ class FeedbackAlignment(AbstractRule):
         with torch.no_grad():
             return Fixed(W, self.rho * W + math.sqrt(1 - self.rho**2) * B if self.rho else B)
 
+    def sized(self, layer: nn.Module) -> bool:
+        """Return whether the layer's feedback is dense between maps."""
+        W = layer.weight
+        assert isinstance(W, Tensor)
+        return self.dense and W.ndim > 2
+
     def _dense(self, W: Tensor, place: Place) -> AbstractDense:
         if place.inputs is None or place.outputs is None:
             raise InputError(

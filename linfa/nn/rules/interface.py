@@ -46,3 +46,7 @@ class AbstractRule(ABC):
         Raises:
             InputError: where the layer cannot be served.
         """
+
+    def sized(self, layer: nn.Module) -> bool:
+        """Return whether the feedback of a layer is made for one size of its maps."""
+        return False

@@ -36,3 +36,7 @@ class TargetProjection(AbstractRule):
         assert isinstance(W, Tensor)
         shape = (math.prod(place.final), math.prod(place.inputs))
         return Projected(self.draw(shape, place.seed, W.dtype, W.device))
+
+    def sized(self, layer: nn.Module) -> bool:
+        """Return True: there is one column for every number that comes in."""
+        return True

@@ -86,11 +86,20 @@ def fans(shape: Sequence[int]) -> tuple[int, int]:
 class AbstractDraw(ABC):
     """A law of random entries."""
 
-    @abstractmethod
     def __call__(
         self, shape: Sequence[int], seed: Seed, dtype: torch.dtype, device: torch.device | str = "cpu"
     ) -> Tensor:
         """Return a tensor of independent entries."""
+        return self.turn(uniform(shape, seed, dtype, device).mul_(2).sub_(1), shape).to(dtype)
+
+    @abstractmethod
+    def turn(self, u: Tensor, shape: Sequence[int]) -> Tensor:
+        """Return the law's entries, made in place of independent u uniform on (−1, 1).
+
+        Args:
+            u: of the shape, float32 at least.
+            shape: of the weight, whose fans some laws scale with.
+        """
 
 
 @dataclass(frozen=True)
@@ -106,11 +115,9 @@ class Uniform(AbstractDraw):
     def __post_init__(self) -> None:
         _positive("bound", self.bound)
 
-    def __call__(
-        self, shape: Sequence[int], seed: Seed, dtype: torch.dtype, device: torch.device | str = "cpu"
-    ) -> Tensor:
-        """Return a tensor of independent entries."""
-        return uniform(shape, seed, dtype, device).mul_(2).sub_(1).mul_(self.bound).to(dtype)
+    def turn(self, u: Tensor, shape: Sequence[int]) -> Tensor:
+        """Return bound · u."""
+        return u.mul_(self.bound)
 
 
 @dataclass(frozen=True)
@@ -126,12 +133,9 @@ class Gaussian(AbstractDraw):
     def __post_init__(self) -> None:
         _positive("std", self.std)
 
-    def __call__(
-        self, shape: Sequence[int], seed: Seed, dtype: torch.dtype, device: torch.device | str = "cpu"
-    ) -> Tensor:
-        """Return a tensor of independent entries."""
-        u = uniform(shape, seed, dtype, device).mul_(2).sub_(1)
-        return u.erfinv_().mul_(math.sqrt(2) * self.std).to(dtype)
+    def turn(self, u: Tensor, shape: Sequence[int]) -> Tensor:
+        """Return std · √2 erf⁻¹(u)."""
+        return u.erfinv_().mul_(math.sqrt(2) * self.std)
 
 
 @dataclass(frozen=True)
@@ -143,11 +147,9 @@ class Xavier(AbstractDraw):
     def __post_init__(self) -> None:
         _positive("gain", self.gain)
 
-    def __call__(
-        self, shape: Sequence[int], seed: Seed, dtype: torch.dtype, device: torch.device | str = "cpu"
-    ) -> Tensor:
-        """Return a tensor of independent entries."""
-        return Uniform(self.gain * math.sqrt(6 / sum(fans(shape))))(shape, seed, dtype, device)
+    def turn(self, u: Tensor, shape: Sequence[int]) -> Tensor:
+        """Return gain · √(6/(fan in + fan out)) · u."""
+        return Uniform(self.gain * math.sqrt(6 / sum(fans(shape)))).turn(u, shape)
 
 
 @dataclass(frozen=True)
@@ -159,11 +161,9 @@ class FanIn(AbstractDraw):
     def __post_init__(self) -> None:
         _positive("gain", self.gain)
 
-    def __call__(
-        self, shape: Sequence[int], seed: Seed, dtype: torch.dtype, device: torch.device | str = "cpu"
-    ) -> Tensor:
-        """Return a tensor of independent entries."""
-        return Gaussian(self.gain / math.sqrt(fans(shape)[0]))(shape, seed, dtype, device)
+    def turn(self, u: Tensor, shape: Sequence[int]) -> Tensor:
+        """Return gain/√(fan in) · √2 erf⁻¹(u)."""
+        return Gaussian(self.gain / math.sqrt(fans(shape)[0])).turn(u, shape)
 
 
 def _positive(name: str, value: float) -> None:

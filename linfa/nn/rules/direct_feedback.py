@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor, nn
 
-from linfa.errors import InputError
 from linfa.nn.direct import AbstractDirect, Direct
 from linfa.nn.draws import AbstractDraw, FanIn
 from linfa.nn.rules.interface import AbstractRule, Place
@@ -35,14 +33,9 @@ class DirectFeedback(AbstractRule):
 
     def feedback(self, layer: nn.Module, place: Place) -> AbstractDirect:
         """Return the feedback of one layer, drawn for its place."""
-        if place.inputs is None or place.final is None:
-            raise InputError(
-                f"direct feedback to {place.name!r} needs the sizes of its input and of the model's output: give "
-                "convert an example batch, convert(model, rule, example=batch)"
-            )
+        shape = place.across("direct feedback")
         W = layer.weight
         assert isinstance(W, Tensor)
-        shape = (math.prod(place.final), math.prod(place.inputs))
         if self.seeded:
             return SeededDirect(self.draw, place.seed, shape)
         return Direct(self.draw(shape, place.seed, W.dtype, W.device))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import nn
 
+from linfa.errors import InputError
 from linfa.nn.feedback import AbstractFeedback
 
 
@@ -28,6 +30,22 @@ class Place:
     inputs: tuple[int, ...] | None = None
     outputs: tuple[int, ...] | None = None
     final: tuple[int, ...] | None = None
+
+    def across(self, what: str) -> tuple[int, int]:
+        """Return (numbers in the model's output, numbers in the layer's input): the shape of F.
+
+        Raises:
+            InputError: where no example was given; `what` opens the sentence.
+
+        >>> Place("fc", seed=0, inputs=(3, 2), final=(5,)).across("direct feedback")
+        (5, 6)
+        """
+        if self.inputs is None or self.final is None:
+            raise InputError(
+                f"{what} to {self.name!r} needs the sizes of its input and of the model's output: give convert an "
+                "example batch, convert(model, rule, example=batch)"
+            )
+        return math.prod(self.final), math.prod(self.inputs)
 
 
 class AbstractRule(ABC):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor, nn
 
-from linfa.errors import InputError
 from linfa.nn.draws import AbstractDraw, FanIn
 from linfa.nn.rules.interface import AbstractRule, Place
 from linfa.nn.targets import Projected
@@ -27,14 +25,9 @@ class TargetProjection(AbstractRule):
 
     def feedback(self, layer: nn.Module, place: Place) -> Projected:
         """Return the feedback of one layer, drawn for its place."""
-        if place.inputs is None or place.final is None:
-            raise InputError(
-                f"target projection to {place.name!r} needs the sizes of its input and of the model's output: give "
-                "convert an example batch, convert(model, rule, example=batch)"
-            )
+        shape = place.across("target projection")
         W = layer.weight
         assert isinstance(W, Tensor)
-        shape = (math.prod(place.final), math.prod(place.inputs))
         return Projected(self.draw(shape, place.seed, W.dtype, W.device))
 
     def sized(self, layer: nn.Module) -> bool:

@@ -20,7 +20,7 @@ from figures import (
     width,
 )
 from figures.figure import Figure
-from linfa.errors import InputError
+from sims.registry import named
 
 FIGURES: dict[str, Figure] = {
     figure.name: figure
@@ -46,12 +46,5 @@ FIGURES: dict[str, Figure] = {
 
 
 def find(names: list[str]) -> list[Figure]:
-    """Return the figures of the given names, or all of them where none is given.
-
-    Raises:
-        InputError: for an unknown name; the message lists the known ones.
-    """
-    unknown = [name for name in names if name not in FIGURES]
-    if unknown:
-        raise InputError(f"the known figures are {', '.join(FIGURES)}; got {', '.join(unknown)}")
-    return [FIGURES[name] for name in dict.fromkeys(names) or FIGURES]
+    """Return the figures of the given names, or all of them where none is given; see `sims.registry.named`."""
+    return named(names, FIGURES, "figures")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from linfa.errors import InputError
 from sims import (
     alignment,
@@ -21,6 +23,8 @@ from sims import (
     width,
 )
 from sims.study import Study
+
+T = TypeVar("T")
 
 STUDIES: dict[str, Study] = {
     study.name: study
@@ -47,13 +51,21 @@ STUDIES: dict[str, Study] = {
 """The studies, in the order in which they are run."""
 
 
-def find(names: list[str]) -> list[Study]:
-    """Return the studies of the given names, or all of them where none is given.
+def named(names: list[str], known: dict[str, T], kind: str) -> list[T]:
+    """Return what has the given names, each once, or all that is known where none is given.
 
     Raises:
         InputError: for an unknown name; the message lists the known ones.
+
+    >>> named(["b", "b"], {"a": 1, "b": 2}, "numbers")
+    [2]
     """
-    unknown = [name for name in names if name not in STUDIES]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise InputError(f"the known studies are {', '.join(STUDIES)}; got {', '.join(unknown)}")
-    return [STUDIES[name] for name in names or STUDIES]
+        raise InputError(f"the known {kind} are {', '.join(known)}; got {', '.join(unknown)}")
+    return [known[name] for name in dict.fromkeys(names) or known]
+
+
+def find(names: list[str]) -> list[Study]:
+    """Return the studies of the given names, or all of them where none is given; see `named`."""
+    return named(names, STUDIES, "studies")

@@ -24,14 +24,6 @@ STEPS = 200
 SGD = torch.optim.SGD
 
 
-@pytest.fixture(scope="module")
-def single_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 class Run:
     """A model in training, with its ledger."""
 

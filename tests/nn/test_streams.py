@@ -22,14 +22,6 @@ F = nn.functional
 pytestmark = pytest.mark.usefixtures("single_thread", "unchecked_for_speed")
 
 
-@pytest.fixture(scope="module")
-def single_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def tolerance(model, x, loss, scale, dtype=np.float64):
     """Return what rounding can do to the identity.
 

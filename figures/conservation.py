@@ -142,7 +142,6 @@ def _sides(axes: Axes, results: list[Result]) -> float:
 def _drift(over_time: Axes, over_rate: Axes, results: list[Result]) -> float:
     """Panel b: the drift of plain descent against its prediction ½η∫‖U‖²dt. Return the measured slope in η."""
     style.letter(over_time, "b", "drift of plain descent, FA")
-    style.letter(over_rate, "b′", "slope 1")
     per_rate = _one(results, "fa", "flow").data["power"].sum("hidden").cumulative_integrate("time") / 2
     runs, ends = _steps(results), []
     rates = list(runs)
@@ -161,7 +160,9 @@ def _drift(over_time: Axes, over_rate: Axes, results: list[Result]) -> float:
         axis.set_minor_locator(NullLocator())
     over_time.set(xlabel="time, steps × η", ylabel="drift, all neurons", ylim=(None, 1.15 * ends[-1]))
     over_rate.set(xlabel="step size η", ylabel="drift at the end")
-    return slope(rates, ends, "the slope of drift against step size")
+    measured = slope(rates, ends, "the slope of drift against step size")
+    style.letter(over_rate, "b′", f"slope {measured:.2f}")
+    return measured
 
 
 def _ledger(axes: Axes, results: list[Result]) -> tuple[Reach, Reach]:

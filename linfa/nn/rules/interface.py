@@ -41,9 +41,10 @@ class Place:
         (5, 6)
         """
         if self.inputs is None or self.final is None:
+            where = repr(self.name) if self.name else "the model itself"
             raise InputError(
-                f"{what} to {self.name!r} needs the sizes of its input and of the model's output: give convert an "
-                "example batch, convert(model, rule, example=batch)"
+                f"{what} to {where} needs the sizes of its input and of the model's output: give convert an example "
+                "batch, convert(model, rule, example=batch)"
             )
         return math.prod(self.final), math.prod(self.inputs)
 

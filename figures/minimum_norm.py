@@ -15,7 +15,7 @@ from sims.study import Result
 STARTS = dict(zip(PARTS, ("random", "in the span", "zero"), strict=True))
 """What W_1(0) is called on the axis."""
 
-IMAGES = {"digits": "digits", "mnist": "MNIST"}
+IMAGES = {"digits": "digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
 
 SIZES = {2: 3.0, 3: 5.0, 4: 7.0}
 """Marker sizes by depth."""
@@ -47,13 +47,14 @@ def _depth(result: Result) -> int:
 
 def _scales(axes: Axes, results: list[Result]) -> None:
     """Panel a: the excess against the scale of W_1(0), on the images; dashed: predicted."""
-    runs = [r for r in results if r.cell.part == "random" and isinstance(r.cell.source, Images)]
-    style.letter(axes, "a", f"excess norm, {IMAGES[runs[0].cell.source.data]}")
-    for run in runs:
-        axes.loglog(run.data["scale"], run.data["predicted"], **style.THEORY)
-        axes.loglog(
-            run.data["scale"], run.data["excess"], **style.look(run.cell.rule) | {"markersize": SIZES[_depth(run)]}
-        )
+    (images, *_) = (r.cell.source for r in results if isinstance(r.cell.source, Images))
+    style.letter(axes, "a", f"excess norm, {IMAGES[images.data]}")
+    for run in (r for r in results if r.cell.part == "random" and r.cell.source == images):
+        how = style.look(run.cell.rule) | {"markersize": SIZES[_depth(run)]}
+        for _, start in run.data.groupby("seed"):
+            one = start.squeeze("seed")
+            axes.loglog(one["scale"], one["predicted"], **style.THEORY)
+            axes.loglog(one["scale"], one["excess"], **how)
     axes.set(xlabel="scale of W₁ at the start", ylabel="‖f‖²/‖YX⁺‖² − 1")
 
 
@@ -63,7 +64,11 @@ def _agreement(axes: Axes, results: list[Result]) -> None:
     for run in results:
         left = run.data["left"].values
         error = np.abs(run.data["excess"].values - run.data["predicted"].values)
-        axes.loglog(2 * left + left**2, error, **style.look(run.cell.rule) | {"markersize": SIZES[_depth(run)]})
+        axes.loglog(
+            np.ravel(2 * left + left**2),
+            np.ravel(error),
+            **style.look(run.cell.rule) | {"markersize": SIZES[_depth(run)]},
+        )
     low, high = axes.get_xlim()
     axes.loglog((low, high), (low, high), **style.THEORY)
     axes.set(xlabel="allowed by what is left to fit", ylabel="|measured − predicted|", xlim=(low, high))
@@ -75,8 +80,8 @@ def _starts(axes: Axes, results: list[Result]) -> None:
     depths = sorted({_depth(r) for r in results})
     for run in results:
         at = PARTS.index(run.cell.part) + 0.2 * (RULES.index(run.cell.rule) - 1) + 0.05 * depths.index(_depth(run))
-        excess = float(np.abs(run.data["excess"].sel(scale=1.0)))
-        axes.semilogy(at, excess, **style.look(run.cell.rule) | {"markersize": SIZES[_depth(run)]})
+        excess = np.abs(run.data["excess"].sel(scale=1.0).values)
+        axes.semilogy([at] * len(excess), excess, **style.look(run.cell.rule) | {"markersize": SIZES[_depth(run)]})
     axes.set_xticks(range(len(PARTS)), [STARTS[part] for part in PARTS])
     axes.set(xlabel="W₁ at the start", ylabel="|excess|", ylim=(None, 10))
 
@@ -85,30 +90,42 @@ def _caption(results: list[Result], fast: bool) -> str:
     """Return what to see, what was run, and whose it is."""
     cells = [r.cell for r in results]
     gaussian = next(c.source for c in cells if isinstance(c.source, Gaussian))
-    images = next(c.source for c in cells if isinstance(c.source, Images))
+    images = dict.fromkeys(c.source for c in cells if isinstance(c.source, Images))
+    seeds = {kind: next(c.seeds for c in cells if isinstance(c.source, kind)) for kind in (Gaussian, Images)}
+    rest = {kind: next(c.steady for c in cells if isinstance(c.source, kind)) for kind in (Gaussian, Images)}
+    deep = {kind: max(_depth(r) for r in results if isinstance(r.cell.source, kind)) for kind in (Gaussian, Images)}
     left = [r.data["left"].values for r in results]
     error = [np.abs(r.data["excess"].values - r.data["predicted"].values) for r in results]
     ratio = max(float((e / (2 * d + d**2)).max()) for e, d in zip(error, left, strict=True))
-    random = [float(r.data["excess"].sel(scale=1.0)) for r in results if r.cell.part == "random"]
+    random = np.concatenate([r.data["excess"].sel(scale=1.0).values for r in results if r.cell.part == "random"])
     inside = max(float(np.abs(r.data["excess"]).max()) for r in results if r.cell.part != "random")
     off = max(float(r.data["off_span"].max()) for r in results)
-    hidden = ", ".join("–".join(str(n) for n in h) for h in dict.fromkeys(c.hidden for c in cells))
-    more = " The full preset is wider, has four layers too, and MNIST." if fast else ""
+    off_moved = min(float(r.data["moved"].min()) for r in results)
+    (width,) = {n for c in cells for n in c.hidden}
+    sets = " and ".join(IMAGES[i.data] for i in images)
+    more = " The full preset is wider, has four layers too, several starts, MNIST and Fashion-MNIST." if fast else ""
     return f"""What to see. (a) Linear nets that interpolate fewer samples than they have inputs: by how much the \
 squared norm of the learnt map exceeds the least that interpolates, ‖YX⁺‖², against the scale of W_1(0); dashed: ‖V \
-W_1(0)P_⊥‖²/‖YX⁺‖² with V = W_L…W_2 as learnt. At scale one it is {min(random):.2f} to {max(random):.2f}. (b) Both \
-differ by no more than the part of the fit that is still missing allows, 2‖D‖ + ‖D‖² (dashed; at most {ratio:.2f} of \
+W_1(0)P_⊥‖²/‖YX⁺‖² with V = W_L…W_2 as learnt. At scale one it is {random.min():.2f} to {random.max():.2f} over all \
+sources, rules and depths. (b) Both differ by no more than the part of the fit that is still missing allows, 2‖D‖ + \
+‖D‖² (dashed; at most {ratio:.2f} of \
 it). (c) Without what lies off the span of the data, or from W_1 = 0, the map has the least norm to {inside:.0e}, \
-whatever the other layers start at. W_1 off the span moved by {off:.0e} at most, under every rule.
+whatever the other layers start at. W_1 moved by {off_moved:.1g} at least, and by {off:.0e} at most off the span, \
+under every rule.
 
-What was run. BP, FA and DFA; the flow until ‖velocity‖ ≤ {cells[0].steady:g}(1 + ‖state‖); hidden widths {hidden}; \
-standard start but for W_1. {gaussian.samples} Gaussian samples of {gaussian.n_in} inputs and {gaussian.n_out} \
-outputs; the first {images.samples} images of {IMAGES[images.data]}, centred, one-hot classes less their means, \
-squared loss.{more}
+What was run. BP, FA and DFA; the flow until ‖velocity‖ ≤ v(1 + ‖state‖); {width} units in each hidden layer; standard \
+start but for W_1. {gaussian.samples} Gaussian samples of {gaussian.n_in} inputs and {gaussian.n_out} outputs (v = \
+{rest[Gaussian]:g}, 2 to {deep[Gaussian]} layers, {_starts_of(seeds[Gaussian])}); the first \
+{next(iter(images)).samples} images of {sets}, centred, one-hot classes less their means, squared loss (v = \
+{rest[Images]:g}, 2 to {deep[Images]} layers, {_starts_of(seeds[Images])}).{more}
 
 Whose it is. That over-parametrised two-layer linear nets reach solutions of least norm under feedback alignment is \
 a claim of the first version of Robertson & Koyejo (2023), read in abstract only; the formula for every start and \
 depth, and the setting, are ours."""
+
+
+def _starts_of(seeds: int) -> str:
+    return "one start" if seeds == 1 else f"{seeds} starts"
 
 
 FIGURE = Figure(

@@ -38,7 +38,7 @@ Group = list[Result]
 def draw(fast: bool, collect: Collect) -> tuple[Sheet, str]:
     """Return a panel for each set and net, one with the last one's courses, and their caption."""
     results = collect(largest(fast, STUDY, PART))
-    groups = [list(found) for _, found in groupby(results, lambda r: (r.cell.data, r.cell.net))]
+    groups = [list(found) for _, found in groupby(results, lambda r: (r.cell.setting.data, r.cell.setting.net))]
     columns = min(3, len(groups) + 1)
     rows = -(-(len(groups) + 1) // columns)
     sheet = style.sheet(style.DOUBLE, 0.5 + 2.3 * rows)
@@ -57,12 +57,16 @@ def draw(fast: bool, collect: Collect) -> tuple[Sheet, str]:
 
 
 def _key(group: Group) -> tuple[str, str]:
-    return group[0].cell.data, group[0].cell.net
+    return group[0].cell.setting.data, group[0].cell.setting.net
 
 
 def _name(group: Group) -> str:
     data, net = _key(group)
     return f"{NAMES[data]}, {NAMES[net]}"
+
+
+def _of(group: Group, rule: str) -> list[Result]:
+    return [result for result in group if result.cell.setting.rule == rule]
 
 
 def _error(result: Result) -> np.ndarray:
@@ -74,7 +78,7 @@ def _errors(axes: Axes, group: Group) -> None:
     """The last errors of all rules, one mark per seed, and the published ones."""
     published = dict(zip(RULES, ERRORS.get(_key(group), ()), strict=False))
     for place, rule in enumerate(RULES):
-        errors = [float(_error(result)[-1]) for result in group if result.cell.rule == rule]
+        errors = [float(_error(result)[-1]) for result in _of(group, rule)]
         axes.vlines(place, min(errors), max(errors), color=style.RULES[rule].color, linewidth=0.8)
         axes.plot([place] * len(errors), errors, **style.look(rule) | {"markersize": 4.5})
         if rule in published:
@@ -87,7 +91,8 @@ def _errors(axes: Axes, group: Group) -> None:
 def _courses(axes: Axes, group: Group) -> None:
     """The errors of one set and net over the epochs, a line per seed."""
     for result in group:
-        axes.plot(result.data["epoch"], _error(result), **style.look(result.cell.rule, line=True) | {"linewidth": 0.9})
+        look = style.look(result.cell.setting.rule, line=True) | {"linewidth": 0.9}
+        axes.plot(result.data["epoch"], _error(result), **look)
     _logarithmic(axes)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="test error / %")
@@ -103,12 +108,28 @@ def _logarithmic(axes: Axes) -> None:
 
 def _mean(group: Group, rule: str) -> float:
     """Return the mean over seeds of a rule's last error, per cent."""
-    return float(np.mean([_error(result)[-1] for result in group if result.cell.rule == rule]))
+    return float(np.mean([_error(result)[-1] for result in _of(group, rule)]))
 
 
 def _tested(group: Group) -> int:
-    cell = group[0].cell
+    cell = group[0].cell.setting
     return int(cell.test or (360 if cell.data == "digits" else 10_000))
+
+
+def _seeds(group: Group) -> str:
+    seeds = len({result.cell.setting.seed for result in group})
+    return "one seed" if seeds == 1 else f"{seeds} seeds"
+
+
+def _rates(group: Group) -> str:
+    """Return the rates in words, each with the rules that have it."""
+    found: dict[float, list[str]] = {}
+    for rule in RULES:
+        for rate in sorted({float(result.data["rate"]) for result in _of(group, rule)}, reverse=True):
+            found.setdefault(rate, []).append(style.RULES[rule].label)
+    if len(found) == 1:
+        return f"rate {next(iter(found)):g}"
+    return "rate " + ", ".join(f"{rate:g} ({', '.join(rules)})" for rate, rules in sorted(found.items(), reverse=True))
 
 
 def _caption(groups: list[Group]) -> str:
@@ -119,30 +140,29 @@ def _caption(groups: list[Group]) -> str:
         said.append(f"{_name(group)}: {', '.join(f'{label} {error:.2f}' for error, label in means)}")
     ran = []
     for group in groups:
-        cell, sgd = group[0].cell, group[0].cell.optimiser
+        cell, sgd = group[0].cell.setting, group[0].cell.setting.optimiser
         learnt = cell.train or (1_437 if cell.data == "digits" else 60_000)
         drops = ", ".join(str(e) for e in sgd.drops)
         ran.append(
-            f"{_name(group)}: {learnt:,} images, {cell.epochs} epochs, batch {cell.batch}, rate {sgd.rate:g}, a tenth "
-            f"after epochs {drops}, decay {sgd.decay:g}, tested on {_tested(group):,} images"
+            f"{_name(group)}: {learnt:,} images, {cell.epochs} epochs, batch {cell.batch}, {_rates(group)}, a tenth "
+            f"after epochs {drops}, decay {sgd.decay:g}, {_seeds(group)}, tested on {_tested(group):,} images"
         )
-    seeds = len({result.cell.seed for group in groups for result in group})
-    drawn = "one seed" if seeds == 1 else f"means of {seeds} seeds; a mark and a line for each"
     rings = ""
     if any(_key(group) in ERRORS for group in groups):
         rings = """ Rings: published by Sanfiz & Akrout (2021) after 100 epochs (MNIST, Fashion-MNIST) or 250 \
 (CIFAR-10), and so below ours; an earlier draft of their table differs by 3 to 7 points for FA and DFA on CIFAR-10."""
     seen = ". ".join(said)
-    return f"""What to see. Test errors of six ways to send errors back, least first, in per cent ({drawn}). \
-{seen}.{rings}
+    return f"""What to see. Test errors of six ways to send errors back, least first, in per cent \
+(a mark for each seed, and means of them here). {seen}.{rings}
 
 What was run. {". ".join(ran)}. SGD with momentum 0.9, weights and feedback Xavier-uniform, biases zero, every layer \
 through its B, the first sends nothing; uSF: B = s sign(W) with s = √(2/(fan in + fan out)); brSF and frSF: |M| ⊙ \
-sign(W), M drawn at every step or once.
+sign(W), M drawn at every step or once. Where there was a choice, the rate of each rule is the one at which a pilot of \
+one epoch did best on held-out training images, or the next best where the run diverged there.
 
 Whose it is. Rules, nets, starts, batches and decays are those of BioTorch; far fewer epochs, with the rate's falls \
-in proportion, the rate of the nets for grey images, the law of DFA's matrices (Gaussian, fan in) and standardised \
-channels are ours."""
+in proportion, the law of DFA's matrices (Gaussian, fan in) and standardised \
+channels and the choice of rates are ours."""
 
 
 FIGURE = Figure(

@@ -136,9 +136,10 @@ class Logistic(AbstractLoss):
         return xp.sum(xp.logaddexp(xp.zeros_like(margin), -margin), axis=-1)
 
     def signal(self, outputs: Array, targets: Array) -> Array:
-        """Return y / (1 + e^{yf}), written with tanh so that it cannot overflow."""
+        """Return y / (1 + e^{yf}) = y exp(−ln(1 + e^{yf})), which neither overflows nor loses digits at large margins."""
         xp = array_namespace(outputs)
-        return targets * (1 - xp.tanh(targets * outputs / 2)) / 2
+        margin = targets * outputs
+        return targets * xp.exp(-xp.logaddexp(xp.zeros_like(margin), margin))
 
     def check(self, targets: np.ndarray) -> None:
         """Raise InputError unless targets are ±1."""

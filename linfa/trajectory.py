@@ -243,15 +243,14 @@ def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     dataset = dataset.assign_attrs(content=content_digest(dataset))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        unfinished = tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.")
     except OSError as error:
         raise ResultError(f"no result can be written to {target} ({error}): choose another folder") from error
-    os.close(handle)
-    try:
-        dataset.to_netcdf(temporary, engine="h5netcdf")
-        os.replace(temporary, target)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with unfinished as folder:
+        # An ordinary file in a folder of its own: who may read it is what the umask says, unlike of a temporary file.
+        whole = Path(folder) / target.name
+        dataset.to_netcdf(whole, engine="h5netcdf")
+        os.replace(whole, target)
     return target
 
 

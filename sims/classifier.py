@@ -123,8 +123,8 @@ class Classifier:
         ways += [train.Flip()] if self.flip else []
         return train.Training(self.optimiser.make(), self.epochs, self.batch, augmentation=tuple(ways), seed=self.seed)
 
-    def model(self, images: Data, device: torch.device | str = "cpu") -> nn.Module:
-        """Return the converted net; the first layer sends no signal, and so needs no feedback of its own."""
+    def model(self, images: Data, device: torch.device | str = "cpu", **options: Any) -> nn.Module:
+        """Return the converted net, made with options of its own; the first layer sends no signal, and needs no B."""
         from linfa.nn import convert, models
 
         start = models.xavier if self.xavier else None
@@ -132,7 +132,7 @@ class Classifier:
             plain = _small(self.seed, start)
         else:
             channels = images.inputs.shape[1]
-            plain = models.make(self.net, seed=self.seed, initialise=start, channels=channels)
+            plain = models.make(self.net, seed=self.seed, initialise=start, channels=channels, **options)
         example = images.test_inputs[:2]
         for way in self.training().augmentation:
             example = way.plain(example)
@@ -164,13 +164,28 @@ def rule_of(name: str, std: float | None) -> AbstractRule | str:
     return drawn[name]
 
 
-def compute(cell: Classifier) -> xr.Dataset:
-    """Train, and return losses and accuracies by epoch, and angles in radians by step and layer."""
+def trained(
+    cell: Classifier, watch: Mapping[str, Any] | None = None, images: Data | None = None, **options: Any
+) -> xr.Dataset:
+    """Train, and return losses and accuracies by epoch, and what the watchers logged.
+
+    Args:
+        cell: what is trained, and how.
+        watch: by name, what makes a watcher.
+        images: in the place of the cell's.
+        options: of the model.
+    """
     where = device()  # before anything of torch's: without it, one sentence says so
     from linfa.nn.train import fit
 
-    images, looks = cell.images(), Looks()
-    history = fit(cell.model(images, where), images, cell.training(), watch={"looks": looks}).dataset
+    images = cell.images() if images is None else images
+    return fit(cell.model(images, where, **options), images, cell.training(), watch=watch).dataset
+
+
+def compute(cell: Classifier) -> xr.Dataset:
+    """Train, and return losses and accuracies by epoch, and angles in radians by step and layer."""
+    looks = Looks()
+    history = trained(cell, {"looks": looks})
     return xr.merge([history.drop_vars("looks_step"), looks.dataset()], combine_attrs="no_conflicts")
 
 

@@ -35,9 +35,6 @@ WAYS = (
 PAPER = Classifier("cifar10", "moskovitz", "", Optimiser(), epochs=50, crop=24, flip=True)
 """The setting of Lance & Kieu 2026; standardised channels and torch's start of the weights are ours."""
 
-PART_OF_PAPER = replace(PAPER, epochs=10, train=10_000, test=2_000)
-"""What one core does in some ten minutes."""
-
 DIGITS = Classifier("digits", "small", "", Optimiser(), epochs=5, pad=2, batch=32)
 """The same order of layers on embedded digits, in seconds."""
 
@@ -54,8 +51,8 @@ def cells(fast: bool) -> tuple[Classifier, ...]:
 
 
 def part(fast: bool) -> tuple[Classifier, ...]:
-    """Return every rule on a part of CIFAR-10; fast, one of them on digits for one epoch."""
-    return (under(replace(DIGITS, epochs=1), WAYS[0]),) if fast else tuple(under(PART_OF_PAPER, way) for way in WAYS)
+    """Return every rule from one start, as published, two hours on one core; fast, one on digits for one epoch."""
+    return (under(replace(DIGITS, epochs=1), WAYS[0]),) if fast else tuple(under(PAPER, way) for way in WAYS)
 
 
 PAPERS = "Moskovitz et al. 2018; Lance & Kieu 2026"
@@ -64,4 +61,4 @@ CLAIM = (
     "enough."
 )
 STUDY = Study("convnets", PAPERS, CLAIM, cells, compute, trains=True, recorded=1)
-PART = Study("convnets_part", PAPERS, f"{CLAIM} On a part of the images, without a GPU.", part, compute, True, 1)
+PART = Study("convnets_part", PAPERS, f"{CLAIM} From one start, without a GPU.", part, compute, True, 1)

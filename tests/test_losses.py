@@ -88,3 +88,15 @@ def test_two_classes_are_one_margin(name):
 def test_margins_of_a_single_class_are_refused():
     with pytest.raises(linfa.InputError, match="at least two classes; these labels have 1"):
         linfa.Logistic().encode(np.zeros(3, int), 1)
+
+
+@pytest.mark.parametrize("margin", [0.1, 5.0, 37.0, 40.0, 300.0, 700.0])
+def test_the_logistic_signal_keeps_its_digits_at_large_margins(margin):
+    """y/(1 + e^m) is e^{−m} to e^{−m}; an argument that is rounded carries m eps into the exponential."""
+    f, y = np.array([[margin, -margin]]), np.array([[1.0, -1.0]])
+    signal = linfa.Logistic().signal(f, y)
+    exact = y * np.exp(-margin) / (1 + np.exp(-margin))
+    assert np.all(np.abs(signal - exact) <= 4 * (2 + margin) * np.finfo(float).eps * np.abs(exact))
+    naive = y * (1 - np.tanh(y * f / 2)) / 2
+    if margin > 30:
+        assert np.any(np.abs(naive - exact) > 1e-3 * np.abs(exact))  # the control: 1 − tanh

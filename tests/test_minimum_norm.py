@@ -23,7 +23,7 @@ def test_the_excess_is_the_predicted_one_within_what_is_left_to_fit(rule, hidden
     # ‖YX⁺ + D‖² − ‖YX⁺‖², in units of ‖YX⁺‖², and the rounding of squared norms near one.
     error = np.abs(data["excess"] - data["predicted"]).values
     assert np.all(error <= 2 * left + left**2 + rounding(200, 1 + data["predicted"].values))
-    assert float(data["predicted"][-1]) > 1e3 * error[-1]  # something was predicted
+    assert float(data["predicted"][0, -1]) > 1e3 * error[0, -1]  # something was predicted
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -39,12 +39,12 @@ def test_inside_the_span_the_norm_is_the_least_and_outside_it_is_not(part):
     inside, outside = (replace(CELL, part=p, hidden=(5, 6)).measure() for p in (part, "random"))
     left = inside["left"].values
     assert np.all(np.abs(inside["excess"].values) <= 2 * left + left**2 + rounding(200, 1))
-    assert float(outside["excess"][-1]) > 0.01
+    assert float(outside["excess"][0, -1]) > 0.01
 
 
 def test_the_excess_grows_with_the_square_of_the_scale_while_the_layers_above_do_not_notice():
     data = replace(CELL, scales=(1e-3, 1e-2)).measure()
-    grown = float(data["predicted"][1] / data["predicted"][0])
+    grown = float(data["predicted"][0, 1] / data["predicted"][0, 0])
     assert grown == pytest.approx(100, rel=0.1)
 
 
@@ -70,3 +70,12 @@ def test_presets_cross_rules_depths_and_starts():
     for fast in (True, False):
         found = {(c.rule, len(c.hidden), c.part) for c in cells(fast)}
         assert len(found) == 9 * (2 if fast else 3)
+    real = {c.source.data for c in cells(False) if isinstance(c.source, Images)}
+    assert real == {"mnist", "fashion_mnist"}
+
+
+def test_each_seed_is_another_start_and_feedback():
+    data = replace(CELL, seeds=2).measure()
+    assert data["excess"].sizes == {"seed": 2, "scale": 2}
+    assert np.array_equal(data["excess"][0], CELL.measure()["excess"][0])
+    assert not np.array_equal(data["excess"][0], data["excess"][1])

@@ -24,8 +24,8 @@ def test_with_as_many_epochs_as_published_the_settings_are_the_published_ones():
 def test_every_setting_meets_every_rule_once():
     for fast in (True, False):
         cells = rule_benchmark.cells(fast)
-        assert len(set(cells)) == len(cells) == len(RULES) * len({(c.data, c.net) for c in cells})
-    nets = {(c.data, c.net) for c in rule_benchmark.cells(False)}
+        assert len(set(cells)) == len(cells) == len(RULES) * len({(c.setting.data, c.setting.net) for c in cells})
+    nets = {(c.setting.data, c.setting.net) for c in rule_benchmark.cells(False)}
     assert nets == {("mnist", "lenet-mnist"), ("fashion_mnist", "lenet-mnist"), *(("cifar10", n) for n in CIFAR)}
 
 
@@ -34,7 +34,7 @@ CIFAR = ("lenet-cifar", "resnet20", "resnet56")
 
 def test_weights_and_feedback_start_xavier_uniform_and_every_other_layer_has_its_own():
     images = DIGITS.images()
-    model = next(c for c in under((DIGITS,)) if c.rule == "fa").model(images)
+    model = next(c.setting for c in under((DIGITS,)) if c.setting.rule == "fa").model(images)
     for name in ("conv2", "fc1", "fc2", "fc3"):
         layer = model.get_submodule(name)
         fans = np.prod(layer.weight.shape[2:], dtype=int) * sum(layer.weight.shape[:2])
@@ -48,14 +48,14 @@ def test_weights_and_feedback_start_xavier_uniform_and_every_other_layer_has_its
 
 def test_signs_err_less_than_random_feedback_on_digits():
     """Two proportions of 360, refused below 5 standard errors."""
-    cells = {c.rule: c for c in under((DIGITS,))}
+    cells = {c.setting.rule: c for c in under((DIGITS,))}
     found = {rule: rule_benchmark.compute(cells[rule]) for rule in ("usf", "dfa")}
     p, q = (float(found[rule]["test_accuracy"][-1]) for rule in ("usf", "dfa"))
     assert p - q > 5 * np.sqrt((p * (1 - p) + q * (1 - q)) / 360)
 
 
 def test_the_rate_falls_in_training_and_direct_feedback_turns_no_signal():
-    brief = {c.rule: replace(c, train=64) for c in under((DIGITS,))}
+    brief = {c.setting.rule: replace(c.setting, train=64) for c in under((DIGITS,))}
     usf, dfa = (classifier.compute(brief[rule]) for rule in ("usf", "dfa"))
     assert list(usf["learning_rate"].values) == pytest.approx([0.01, 0.01, 0.001, 0.0001])
     assert usf.sizes["sent_layer"] == 4
@@ -63,7 +63,7 @@ def test_the_rate_falls_in_training_and_direct_feedback_turns_no_signal():
 
 
 def test_in_the_record_backprop_errs_least_and_fixed_signs_less_than_random_feedback_for_every_seed():
-    found = {(r.cell.data, r.cell.seed, r.cell.rule): float(r.data["test_accuracy"][-1])
+    found = {(r.cell.setting.data, r.cell.setting.seed, r.cell.setting.rule): float(r.data["test_accuracy"][-1])
              for r in recorded(rule_benchmark.PART)}  # fmt: skip
     for data, seed in {key[:2] for key in found}:
         accuracy = {rule: found[data, seed, rule] for rule in RULES}

@@ -1,6 +1,8 @@
 """Results on disc and their origin: lossless, whole or not at all, refused when altered, hashed alike anywhere."""
 
 import json
+import os
+import stat
 
 import numpy as np
 import pytest
@@ -151,6 +153,20 @@ def test_a_failed_write_leaves_the_old_result_and_nothing_else(saved, monkeypatc
         run_of().save(saved)
     assert saved.read_bytes() == before
     assert [p.name for p in saved.parent.iterdir()] == ["run.nc"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+def test_a_result_may_be_read_by_whom_any_new_file_may_be(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        (tmp_path / "plain").touch()
+        path = save_dataset(xr.Dataset({"a": ("x", np.arange(3.0))}), tmp_path / "table.nc")
+        save_dataset(load_dataset(path), path)  # in the place of an older one too
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir()}
+    assert modes == {0o666 & ~mask}
 
 
 # Provenance --------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ NAMES = (
     "step_defect",
     "ledger",
     "depth_doubling_decay",
+    "decay_dominance",
     "antisymmetric_momentum",
     "width_free",
     "completeness_two_layers",

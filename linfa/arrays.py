@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array, to_device
 
+from linfa.errors import InputError
+
 Array: TypeAlias = Any
 """Any array of the Array API standard (NumPy, torch, …)."""
 
@@ -21,10 +23,18 @@ Rng: TypeAlias = int | np.random.Generator
 def generator(rng: Rng) -> np.random.Generator:
     """Return the generator that a seed stands for, or the generator itself.
 
+    Raises:
+        InputError: where it is neither.
+
     >>> generator(0).random() == generator(0).random()
     True
     """
-    return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
+    if isinstance(rng, np.random.Generator):
+        return rng
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"a seed is a whole number ≥ 0, or a NumPy generator; got {rng!r}") from error
 
 
 def like(values: Array, reference: Array) -> Array:

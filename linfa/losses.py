@@ -136,7 +136,7 @@ class Logistic(AbstractLoss):
         return xp.sum(xp.logaddexp(xp.zeros_like(margin), -margin), axis=-1)
 
     def signal(self, outputs: Array, targets: Array) -> Array:
-        """Return y / (1 + e^{yf}) = y exp(−ln(1 + e^{yf})), which neither overflows nor loses digits at large margins."""
+        """Return y / (1 + e^{yf}) = y exp(−ln(1 + e^{yf})): no overflow, and no digit lost at large margins."""
         xp = array_namespace(outputs)
         margin = targets * outputs
         return targets * xp.exp(-xp.logaddexp(xp.zeros_like(margin), margin))

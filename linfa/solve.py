@@ -21,6 +21,7 @@ from linfa.solvers.ensemble import chosen
 from linfa.solvers.interface import AbstractSolver, Outcome
 from linfa.solvers.members import broken, summary
 from linfa.systems.interface import AbstractSystem, Labelled
+from linfa.systems.width_free import WidthFree
 from linfa.task import Task
 from linfa.trajectory import Trajectory
 from linfa.version import __version__
@@ -89,6 +90,7 @@ def solve(
         )
     observe = dict(observe or {})
     _check_names(system, watched, observe)
+    _check_lift(system, watched, observe)
     with tqdm(total=100, disable=not progress, desc=system.rule.name, unit="%", leave=False) as bar:
         seen = _Seen(ran, task, watched, observe, states, bar)
         outcome = solver.run(ran, task, seen)
@@ -151,6 +153,17 @@ def _check_names(system: AbstractSystem, laws: tuple[AbstractLaw, ...], observe:
     clash = sorted(taken & set(observe))
     if clash:
         raise InputError(f"observables need names of their own; {', '.join(clash)} is recorded already: rename it")
+
+
+def _check_lift(system: AbstractSystem, laws: tuple[AbstractLaw, ...], observe: Mapping[str, Observable]) -> None:
+    """Raise InputError, before anything runs, where laws or observables need weights that do not exist."""
+    if not (laws or observe) or not isinstance(system, WidthFree) or system.weights is not None:
+        return
+    what = f"laws=[{', '.join(map(repr, laws))}]" if laws else f"observe={{{', '.join(map(repr, observe))}}}"
+    raise InputError(
+        f"{what} asks for weights, and this network was drawn without its weights: leave it out (what can be known "
+        "without them is recorded anyway), or give them, linfa.WidthFree(linfa.Weights.standard(widths, rng), rule)"
+    )
 
 
 class _Seen:

@@ -1,5 +1,8 @@
 """A batch of networks is its members one by one: each with its own steps, its own end, and a status that says which."""
 
+import re
+import sys
+
 import numpy as np
 import pytest
 
@@ -8,6 +11,7 @@ from linfa.arrays import to_numpy
 from linfa.rules import State
 from linfa.solvers.explicit import PAIRS, Paces, Pair
 from linfa.solvers.members import summary
+from linfa.solvers.outlook import Outlook
 from tests.strategies import rule_of
 from tests.tolerance import rounding
 
@@ -224,6 +228,91 @@ def test_each_member_has_its_own_steps_to_spend():
     assert not run.lost.any()
     assert np.array_equal(np.isfinite(run.loss.values[:, 2]), run.times.values <= run.reached.values[2])
     assert np.isfinite(run.loss.values[:, [0, 1, 3]]).all()
+
+
+def test_a_flow_that_is_far_too_stiff_for_its_end_stops_early_and_says_so(monkeypatch):
+    """Large weights make the flow fast: with the steps there are it would come to a thousandth of t."""
+    monkeypatch.setattr(Outlook, "LOOK", 200)
+
+    def solved(members=None, **options):
+        net = linfa.WidthFree.gaussian((3, 40, 40, 2), rng=0, weight_scale=30.0, members=members)
+        return linfa.solve(net, linfa.Task.teacher(3, 2, rng=1), linfa.Flow(2000.0, rtol=1e-4, atol=1e-6, **options))
+
+    run = solved()
+    message = (
+        rf"^step cap foreseen at t = {float(run.reached):g}: at its pace t = 2000 is more than 100 times max_steps"
+    )
+    assert re.match(message, run.status)
+    assert 2 * Outlook.LOOK <= run.dataset.attrs["steps"] <= 5 * Outlook.LOOK
+    assert not bool(run.lost)
+    assert 0 < float(run.reached) == float(run.times[-1])
+    # What it did until then is what it does where the steps end there.
+    short = solved(max_steps=run.dataset.attrs["steps"])
+    assert short.status.startswith("step cap reached at t = ")
+    assert np.array_equal(short.loss.values, run.loss.values)
+    # A stiff method, as it advises, comes to the end.
+    assert solved(method="Radau", saves=4).status == "finished"
+    members = solved(members=2)
+    assert all(word.startswith("step cap foreseen") for word in members.status.values)
+    assert members.summary == "2 of 2 stopped by the step cap"
+
+
+def test_who_looks_for_rest_or_takes_long_steps_there_is_not_stopped_early(monkeypatch):
+    monkeypatch.setattr(Outlook, "LOOK", 20)
+    system, task = batch_of()[1][0], teacher()
+
+    def ended(**options):
+        return linfa.solve(
+            system, task, linfa.Flow(1e9, rtol=1e-3, atol=1e-6, saves=2, max_steps=200, **options)
+        ).status
+
+    assert ended().startswith("step cap foreseen at t = ")
+    assert ended(steady=1e-30).startswith("step cap reached at t = ")
+    assert ended(method="Radau") == "finished"
+
+
+def looks(pace, end=1.0, most=10_000, steps=10_000):
+    """Return after which steps of given lengths the end was out of reach."""
+    outlook, time = Outlook(end, most, ()), np.asarray(0.0)
+    found = []
+    for k in range(1, steps + 1):
+        time = time + pace(k)
+        if outlook.out_of_reach(time, np.asarray(k)):
+            found.append(k)
+    return found
+
+
+def test_an_end_is_out_of_reach_where_the_pace_stays_and_it_is_far():
+    allowed = 1.0 / (Outlook.BEYOND * 10_000)
+    assert looks(lambda k: 0.9 * allowed)[0] == 2 * Outlook.LOOK
+    # A pace that is just long enough is never given up, nor one that doubles from look to look.
+    assert looks(lambda k: 1.1 * allowed) == []
+    assert looks(lambda k: 1e-3 * allowed * 2.1 ** (k / Outlook.LOOK)) == []
+    assert looks(lambda k: 1e-3 * allowed * 1.9 ** (k / Outlook.LOOK))[0] == 2 * Outlook.LOOK
+    assert looks(lambda k: 1e-3 * allowed, steps=2 * Outlook.LOOK - 1) == []
+
+
+def test_each_member_has_its_own_outlook():
+    outlook, lengths = Outlook(1.0, 10_000, (3,)), np.array([1e-9, 1e-5, 1e-9])
+    taken, gone = np.zeros(3, dtype=int), []
+    for k in range(2 * Outlook.LOOK + 500):
+        taken = taken + np.array([1, 1, k >= 500])
+        gone.append(outlook.out_of_reach(lengths * taken, taken))
+    first = [np.flatnonzero(column).tolist() for column in np.array(gone).T]
+    assert first == [[2 * Outlook.LOOK - 1], [], [2 * Outlook.LOOK + 499]]
+
+
+def test_the_bar_moves_with_the_steps_where_time_does_not(monkeypatch):
+    shown = []
+    monkeypatch.setattr(sys.modules["linfa.solve"]._Seen, "advance", lambda self, fraction: shown.append(fraction))
+    net = linfa.WidthFree.gaussian((3, 40, 40, 2), rng=0, weight_scale=30.0)
+    linfa.solve(net, linfa.Task.teacher(3, 2, rng=1), linfa.Flow(20.0, max_steps=100, saves=2))
+    assert shown[:100] == [k / 100 for k in range(1, 101)]
+    shown.clear()
+    run = linfa.solve(batch_of()[0], teacher(), linfa.Flow(1.0, rtol=1e-4, saves=4))
+    assert run.summary == "finished"
+    assert shown == sorted(shown)
+    assert shown[-1] == 1.0
 
 
 @pytest.mark.parametrize(

@@ -511,8 +511,14 @@ def test_a_drawn_net_has_no_weights_to_lift_to():
         system.lift(run.coordinates(-1))
     with pytest.raises(linfa.InputError, match="drawn without its feedback"):
         system.rule.stand_ins(State(()))
-    with pytest.raises(linfa.LinfaError, match="drawn without"):
-        linfa.solve(system, task, linfa.Flow(1e-5, saves=2), laws=[linfa.laws.MatrixLaw()])
+    for asked, named in (
+        ({"laws": [linfa.laws.MatrixLaw()]}, r"laws=\[MatrixLaw\(\)\]"),
+        ({"laws": linfa.laws.MatrixLaw()}, r"laws=\[MatrixLaw\(\)\]"),
+        ({"observe": {"norm": lambda weights: 0.0}}, r"observe=\{'norm'\}"),
+    ):
+        for net in (system, linfa.InfiniteWidth.mean_field().limit(3, 2, depth=3)):
+            with pytest.raises(linfa.InputError, match=rf"^{named} asks for weights, .* its weights: leave it out"):
+                linfa.solve(net, task, linfa.Flow(1e-5, saves=2), **asked)
     with pytest.raises(linfa.DivergenceError, match="learning rate 1 is too large"):
         linfa.solve(system, task, linfa.Descent(1.0, 200))
 

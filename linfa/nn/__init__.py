@@ -13,6 +13,7 @@ from linfa.nn import conformance, draws, functional, models, monitors, rules, st
 from linfa.nn.activity import InactiveFeedbackError, assert_feedback_active
 from linfa.nn.bridge import sequential
 from linfa.nn.convert import convert, fed_layers, restore, truth
+from linfa.nn.dominated import dominate
 from linfa.nn.learnt import follow, unfollow
 from linfa.nn.ledger import LawLedger
 from linfa.nn.monitors import Monitors
@@ -26,6 +27,7 @@ __all__ = [
     "assert_feedback_active",
     "conformance",
     "convert",
+    "dominate",
     "draws",
     "fed_layers",
     "follow",

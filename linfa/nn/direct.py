@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from linfa.errors import InputError, NoLawError
 from linfa.nn.feedback import AbstractFeedback, LinearMap
-from linfa.nn.functional import Feedback, once, recipe
+from linfa.nn.functional import Feedback, recipe
+from linfa.nn.nodes import once
 from linfa.rules.potential import Potential
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,9 +33,16 @@ BLOCK = {"cpu": 2**16}
 def seed_of(seed: int, *place: object) -> int:
     """Return a seed of 63 bits for a place (a layer's name, say), unrelated to those of other places.
 
+    Raises:
+        InputError: where the seed is no whole number.
+
     >>> seed_of(0, "conv1") == seed_of(0, "conv1"), seed_of(0, "conv1") == seed_of(0, "conv2")
     (True, False)
     """
+    try:
+        seed = operator.index(seed)
+    except TypeError as error:
+        raise InputError(f"a seed is a whole number; got {seed!r}") from error
     told = repr((seed, *place)).encode()
     return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "big") >> 1
 
@@ -167,5 +175,5 @@ class FanIn(AbstractDraw):
 
 
 def _positive(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise InputError(f"{name} must be finite and > 0; got {value}")
+    if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
+        raise InputError(f"{name} must be finite and > 0; got {value!r}")

@@ -4,24 +4,20 @@
     ḣ = Bᵀ ż           backward: the feedback stands in the weight's slot
     Ẇ = ż hᵀ, ḃ = ż    as in backprop; the gradient of W does not depend on W
 
-For a convolution Bᵀ is the transposed convolution with B, and Ẇ comes from the same call, so that no operation is
-added.
+The nodes themselves are in `nodes`.
 """
-
-# ruff: noqa: ARG004 (autograd calls its static methods with more than they need)
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear as torch_linear
 from torch.nn.functional import pad
 
 from linfa.errors import InputError
+from linfa.nn import nodes
 from linfa.nn.compiled import mend
 
 
@@ -51,133 +47,6 @@ Feedback = Tensor | Made
 """B, of the weight's shape, or how it is made in the backward pass."""
 
 
-class Geometry(NamedTuple):
-    """How a convolution slides: everything about it but its tensors."""
-
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    transposed: bool
-    output_padding: tuple[int, ...]
-    groups: int
-
-
-class _Once(torch.autograd.Function):
-    """The identity on gradients; its own derivative is refused, because feedback is no derivative of anything."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(gradient: Tensor, behind: Tensor | None) -> Tensor:
-        return gradient.view_as(gradient)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep nothing."""
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        raise InputError(
-            "a second derivative was asked for through a feedback layer: what B sends back is not the derivative of "
-            "anything, so it has none; take second derivatives on the model as it was before linfa.nn.convert"
-        )
-
-
-def once(*gradients: Tensor | None, behind: Tensor | None = None) -> list[Tensor | None]:
-    """Return the gradients, marked where somebody might differentiate them again: that raises.
-
-    Args:
-        gradients: where they depend on nothing that can be differentiated, they are left alone;
-        behind: unless something is given that what they are made into will depend on.
-
-    >>> once(torch.ones(1), None)
-    [tensor([1.]), None]
-    """
-    if not torch.is_grad_enabled():
-        return list(gradients)
-    marked: Any = _Once.apply
-    return [marked(g, behind) if g is not None and (g.requires_grad or behind is not None) else g for g in gradients]
-
-
-class _Linear(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(h: Tensor, W: Tensor, b: Tensor | None, make: Any, *tensors: Tensor) -> Tensor:
-        # Other than two axes would make z a view of what was worked out, and an activation in place an error.
-        z = torch_linear(h.reshape(-1, W.shape[1]), W, b)
-        return z if h.ndim == 2 else fresh(z, [*h.shape[:-1], W.shape[0]])
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        h, _, _, ctx.make, *tensors = inputs
-        ctx.save_for_backward(h, *tensors)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (dz,), (h, *tensors) = gradients, ctx.saved_tensors
-        dh = dW = db = None
-        if ctx.needs_input_grad[0]:
-            dh = dz @ ctx.make(*tensors).to(dz.dtype)
-        if ctx.needs_input_grad[1]:
-            dW = dz.flatten(0, -2).mT @ h.flatten(0, -2) if dz.ndim > 1 else dz[:, None] * h
-        if ctx.needs_input_grad[2]:
-            db = dz.flatten(0, -2).sum(0) if dz.ndim > 1 else dz
-        return *once(dh, dW, db), None, *[None] * len(tensors)
-
-
-class _Convolution(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(h: Tensor, W: Tensor, b: Tensor | None, how: Geometry, make: Any, *tensors: Tensor) -> Tensor:
-        z: Tensor = torch.ops.aten.convolution(h, W, b, *how)
-        return z
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        h, W, _, ctx.how, ctx.make, *tensors = inputs
-        ctx.shape = W.shape
-        ctx.save_for_backward(h, *tensors)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (dz,), (h, *tensors) = gradients, ctx.saved_tensors
-        wanted = [bool(w) for w in ctx.needs_input_grad[:3]]
-        # Where no signal is sent back, only the shape of the weight's slot is looked at.
-        B = ctx.make(*tensors).to(dz.dtype) if wanted[0] else dz.new_empty(1).expand(ctx.shape)
-        bias_size = [ctx.shape[1] * ctx.how.groups if ctx.how.transposed else ctx.shape[0]]
-        dh, dW, db = torch.ops.aten.convolution_backward(dz, h, B, bias_size, *ctx.how, wanted)
-        return *once(dh, dW, db), None, None, *[None] * len(tensors)
-
-
-class _SendBack(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(z: Tensor, h: Tensor, make: Any, *tensors: Tensor) -> Tensor:
-        return fresh(z, z.shape)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, h, ctx.make, *tensors = inputs
-        ctx.shape = h.shape
-        ctx.save_for_backward(*tensors)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (dz,), tensors, dh = gradients, ctx.saved_tensors, None
-        if ctx.needs_input_grad[1]:
-            dh = (dz.flatten(1) @ ctx.make(*tensors).to(dz.dtype)).view(ctx.shape)
-        return *once(dz if ctx.needs_input_grad[0] else None, dh), None, *[None] * len(tensors)
-
-
-_nodes: tuple[Any, ...] = (_Once, _Linear, _Convolution, _SendBack)
-for _node in _nodes:
-    # torch looks the signature up at every call, which costs more than all else that a small layer does.
-    _node.forward.__signature__ = inspect.signature(_node.forward)
-
-
 def linear(h: Tensor, W: Tensor, B: Feedback, b: Tensor | None = None) -> Tensor:
     """Return z = W h + b, whose error comes back as ḣ = Bᵀ ż.
 
@@ -202,7 +71,7 @@ def linear(h: Tensor, W: Tensor, B: Feedback, b: Tensor | None = None) -> Tensor
     if not h.ndim or h.shape[-1] != W.shape[1]:
         raise InputError(f"a weight {tuple(W.shape)} takes {W.shape[1]} numbers per sample; got h {tuple(h.shape)}")
     h, W, b = _as_autocast(h, W, b)
-    return _Linear.apply(h, W, b, *recipe(B))  # type: ignore[no-any-return, no-untyped-call]
+    return nodes.Linear.apply(h, W, b, *recipe(B))  # type: ignore[no-any-return, no-untyped-call]
 
 
 def convolution(
@@ -249,9 +118,9 @@ def convolution(
     single = h.ndim == n + 1
     spacing = _each(dilation, n)
     h, margin = _padded(h[None] if single else h, _margins(padding, W.shape[2:], spacing), padding_mode)
-    how = Geometry(_each(stride, n), margin, spacing, transposed, _each(output_padding, n), groups)
+    how = nodes.Geometry(_each(stride, n), margin, spacing, transposed, _each(output_padding, n), groups)
     h, W, b = _as_autocast(h, W, b)
-    z: Tensor = _Convolution.apply(h, W, b, how, *recipe(B))  # type: ignore[no-untyped-call]
+    z: Tensor = nodes.Convolution.apply(h, W, b, how, *recipe(B))  # type: ignore[no-untyped-call]
     return z[0] if single else z
 
 
@@ -279,17 +148,7 @@ def send_back(z: Tensor, h: Tensor, B: Feedback) -> Tensor:
         raise InputError(
             f"dense feedback has one row per number in z and one column per number in h, {needed}; got {tuple(B.shape)}"
         )
-    return _SendBack.apply(z, h, *recipe(B))  # type: ignore[no-any-return, no-untyped-call]
-
-
-def fresh(z: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return a layer's own output in a shape, no view in autograd's eyes: an activation may then work in place.
-
-    >>> fresh(torch.ones(2), [2, 1]).shape
-    torch.Size([2, 1])
-    """
-    made: Tensor = torch.ops.aten._unsafe_view(z, list(shape))
-    return made
+    return nodes.SendBack.apply(z, h, *recipe(B))  # type: ignore[no-any-return, no-untyped-call]
 
 
 def recipe(B: Feedback) -> tuple[Any, ...]:

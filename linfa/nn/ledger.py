@@ -54,7 +54,7 @@ class LawLedger:
     Exact under torch.optim.SGD with momentum, dampening, Nesterov's variant and decay, gradient accumulation, clipping
     of the whole gradient's norm, and scaled losses. Clipping numbers one by one breaks the laws, and the residual shows
     it. What taps of direct feedback are sent is measured in the backward pass: there gradients must be stepped with as
-    they come.
+    they come. Fused steps under a GradScaler, which unscales and skips inside them, are refused.
 
     Args:
         streams: the laws, from `linfa.nn.laws`.
@@ -203,6 +203,11 @@ class LawLedger:
         """Enter what is known of a step that is about to be made."""
         if len(args) > 1 or kwargs.get("closure") is not None:
             raise InputError("the ledger reads gradients before the step: call step() without a closure")
+        if getattr(optimizer, "found_inf", None) is not None:
+            raise InputError(
+                "a fused step under GradScaler unscales its gradients and skips inside, where the ledger cannot see "
+                "it: take SGD(fused=False)"
+            )
         if not self._weighed:
             # Learnt feedback steps first, before the weights do; the rates are those before either has stepped.
             self._weigh()

@@ -17,6 +17,7 @@ from linfa.nn.direct import AbstractDirect
 from linfa.nn.draws import AbstractDraw, Seed
 from linfa.nn.feedback import AbstractDense, AbstractFeedback, AbstractSlot
 from linfa.nn.functional import Made
+from linfa.nn.targets import AbstractProjected
 from linfa.rules.potential import Potential
 
 
@@ -98,6 +99,18 @@ class SeededDirect(AbstractSeeded, AbstractDirect):
     def outward(self, W: Tensor) -> Made:
         """Return how F is drawn."""
         return self.made(self.shape, W)
+
+
+class SeededProjected(AbstractSeeded, AbstractProjected):
+    """F from the targets, of a given shape; the precision is the weight's, as it is for a buffer."""
+
+    def __init__(self, draw: AbstractDraw, seed: int, shape: Sequence[int], dtype: torch.dtype) -> None:
+        super().__init__(draw, seed)
+        self.shape, self.dtype = tuple(shape), dtype
+
+    def projection(self, h: Tensor) -> Tensor:
+        """Return F, drawn."""
+        return self.draw(self.shape, self.seed, self.dtype, h.device)
 
 
 def signed(draw: AbstractDraw, seed: Seed, W: Tensor) -> Tensor:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,8 +14,8 @@ from torch import Tensor, nn
 
 from linfa.errors import InputError, NoLawError
 from linfa.nn.feedback import AbstractFeedback, LinearMap
-from linfa.nn.functional import fresh, once
 from linfa.nn.layers import Fed
+from linfa.nn.nodes import fresh, once
 from linfa.rules.potential import Potential
 
 
@@ -37,21 +38,17 @@ class _Impose(torch.autograd.Function):
         return *once(gradients[0], signal, behind=h), None
 
 
-class Projected(AbstractFeedback):
-    """ḣ = −Fᵀ y*/N for a batch of N targets y*: what descends then moves h towards Fᵀ y*.
+class AbstractProjected(AbstractFeedback):
+    """ḣ = −Fᵀ y*/N for a batch of N targets y*: what descends then moves h towards Fᵀ y*."""
 
-    Args:
-        F: shape (numbers in one target, numbers in one sample's h).
-    """
-
-    F: Tensor
-    target: Tensor | None
+    shape: tuple[int, ...]
+    """(numbers in one target, numbers in one sample's h), of F."""
+    target: Tensor | None = None
     """y*, shape (N, numbers in one target); set by `targets`."""
 
-    def __init__(self, F: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("F", F)
-        self.target = None
+    @abstractmethod
+    def projection(self, h: Tensor) -> Tensor:
+        """Return F, in the precision of h where it is drawn."""
 
     def forward(self, layer: LinearMap, h: Tensor) -> Tensor:
         """Return z, made from h without its history; h is sent the projected target."""
@@ -64,7 +61,7 @@ class Projected(AbstractFeedback):
                 f"{self.rule} sends targets back: train inside `with linfa.nn.targets(model, y):` with one y for each "
                 f"of the {len(h)} samples; got {found}"
             )
-        signal = -(self.target.to(h.dtype) @ self.F.to(h.dtype)).view(h.shape) / len(h)
+        signal = -(self.target.to(h.dtype) @ self.projection(h).to(h.dtype)).view(h.shape) / len(h)
         return _Impose.apply(z, h, signal)  # type: ignore[no-any-return, no-untyped-call]
 
     def signal(self, layer: LinearMap, h: Tensor, dz: Tensor) -> None:
@@ -74,6 +71,25 @@ class Projected(AbstractFeedback):
     def potential(self, W: Tensor) -> Potential:
         """Raise NoLawError: the signal does not come through W."""
         raise NoLawError(f"{self.rule}: the targets do not come through the layer above, so nothing is traded with it")
+
+
+class Projected(AbstractProjected):
+    """The same, kept as a buffer.
+
+    Args:
+        F: shape (numbers in one target, numbers in one sample's h).
+    """
+
+    F: Tensor
+
+    def __init__(self, F: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("F", F)
+        self.shape = tuple(F.shape)
+
+    def projection(self, h: Tensor) -> Tensor:
+        """Return F."""
+        return self.F
 
 
 @contextmanager
@@ -91,11 +107,11 @@ def targets(model: nn.Module, y: Tensor) -> Iterator[None]:
     >>> bool(torch.equal(net[0].bias.grad, -net[1].feedback.F[1]))
     True
     """
-    places = [m.feedback for m in model.modules() if isinstance(m, Fed) and isinstance(m.feedback, Projected)]
+    places = [m.feedback for m in model.modules() if isinstance(m, Fed) and isinstance(m.feedback, AbstractProjected)]
     try:
         for place in places:
             one_hot = y.ndim == 1 and not y.is_floating_point()
-            place.target = nn.functional.one_hot(y, len(place.F)) if one_hot else y.reshape(len(y), -1)
+            place.target = nn.functional.one_hot(y, place.shape[0]) if one_hot else y.reshape(len(y), -1)
         yield
     finally:
         for place in places:

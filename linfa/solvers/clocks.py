@@ -15,10 +15,11 @@ import scipy.integrate
 
 from linfa.arrays import Array, to_numpy
 from linfa.rules.interface import State
-from linfa.solvers.ensemble import Layout, at_rest
+from linfa.solvers.ensemble import Layout, PerMember, at_rest
 from linfa.solvers.explicit import PAIRS, Paces, Pair
 from linfa.solvers.interface import Outcome, Recorder
 from linfa.solvers.members import Members
+from linfa.solvers.outlook import Outlook
 from linfa.systems.interface import AbstractSystem
 from linfa.task import Task
 
@@ -43,6 +44,7 @@ class AbstractClock(ABC):
         self.flow, self.system, self.recorder = flow, system, recorder
         self.batch = task.everything(start.weights[0])
         self.layout = Layout(start, tuple(system.lead))
+        self.outlook = Outlook(flow.t, flow.max_steps, tuple(system.lead))
         # Weights are what the tolerance is meant for; a coordinate may move them by more than it moves itself.
         self.atol = flow.atol / self.layout.rows(system.reach())
 
@@ -57,6 +59,19 @@ class AbstractClock(ABC):
     @abstractmethod
     def step(self, moment: float) -> None:
         """Take one step, not beyond a moment."""
+
+    def done(self) -> float:
+        """Return how much of the run is done, 0 … 1: of its time, or of its steps where they end first."""
+        going = self.members.time[self.members.going]
+        return max(float(going.min()) / self.flow.t if going.size else 1.0, self.steps / self.flow.max_steps)
+
+    def _cap(self, taken: PerMember) -> None:
+        """Stop who has made all steps, and whose end is out of reach of them."""
+        flow, members = self.flow, self.members
+        members.cap((taken >= flow.max_steps) & (members.time < flow.t))
+        # A stiff method lengthens its steps where less moves; and who looks for rest does not mean to come to the end.
+        if flow.method in PAIRS and flow.steady is None:
+            members.foresee_cap(self.outlook.out_of_reach(members.time, taken), flow.t, self.outlook.BEYOND)
 
     @abstractmethod
     def state(self) -> State:
@@ -122,8 +137,7 @@ class Alone(AbstractClock):
         if self.flow.steady is not None:
             velocity = self.layout.state(self._velocity(inner.t, self.y))
             self.members.rest(at_rest(velocity, self.state(), self.flow.steady, ()))
-        if self.taken >= self.flow.max_steps and inner.t < self.flow.t:
-            self.members.cap(np.asarray(True))
+        self._cap(np.asarray(self.taken))
 
     def _stepper(self, moment: float) -> Any:
         if self.inner is None or self.inner.status != "running":
@@ -177,7 +191,7 @@ class Together(AbstractClock):
         self._widen(before, paces.y, good)
         if self.flow.steady is not None:
             members.rest(good & at_rest(self.layout.state(paces.f), self.state(), self.flow.steady, members.lead))
-        members.cap((paces.taken >= self.flow.max_steps) & (members.time < self.flow.t))
+        self._cap(paces.taken)
         members.lose(
             paces.stuck() & ~good,
             lambda i: f"diverged: no step is short enough at t = {members.time.flat[i]:g}; {_BLOWS_UP}",

@@ -19,7 +19,7 @@ from linfa.arrays import Array
 from linfa.errors import InputError
 from linfa.laws.ledger import Ledger
 from linfa.rules.interface import Passes, State
-from linfa.solvers.interface import AbstractSolver, Outcome, Recorder, check_whole, is_whole, save_steps
+from linfa.solvers.interface import AbstractSolver, Outcome, Recorder, check_whole, is_real, is_whole, save_steps
 from linfa.solvers.members import Members, broken
 from linfa.solvers.schedules import AbstractSchedule, as_schedule
 from linfa.systems.interface import AbstractSystem, Samples
@@ -64,9 +64,9 @@ class Descent(AbstractSolver):
         check_whole(steps=self.steps, saves=self.saves)
         if self.batch is not None and not is_whole(self.batch):
             raise InputError(f"a batch holds a whole number ≥ 1 of samples; got {self.batch}")
-        if not 0 <= self.momentum < 1:
+        if not (is_real(self.momentum) and 0 <= self.momentum < 1):
             raise InputError(f"momentum must satisfy 0 ≤ μ < 1; got {self.momentum}")
-        if not (math.isfinite(self.decay) and self.decay >= 0):
+        if not (is_real(self.decay) and math.isfinite(self.decay) and self.decay >= 0):
             raise InputError(f"decay must be finite and ≥ 0; got {self.decay}")
 
     def moments(self) -> int:

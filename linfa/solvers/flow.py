@@ -18,7 +18,7 @@ from linfa.rules.interface import State
 from linfa.solvers.clocks import METHODS, AbstractClock, Alone, Together
 from linfa.solvers.ensemble import parts, unit_of
 from linfa.solvers.explicit import PAIRS
-from linfa.solvers.interface import AbstractSolver, Outcome, Recorder, check_end, check_steady, check_whole
+from linfa.solvers.interface import AbstractSolver, Outcome, Recorder, check_end, check_steady, check_whole, is_real
 from linfa.systems.interface import AbstractSystem
 from linfa.task import Task
 
@@ -39,7 +39,8 @@ class Flow(AbstractSolver):
         saves: how many moments are recorded after the start, evenly spread.
         steady: a member rests where ‖velocity‖ ≤ steady · (1 + ‖state‖), and the run stops where all rest; None runs
             to T.
-        max_steps: a member goes no further after this many steps; what it did until then is recorded.
+        max_steps: a member goes no further after this many steps; what it did until then is recorded. Without `steady`,
+            an explicit method stops early where at its pace T is a hundred times as many steps away.
         dense: keep the interpolants, so that `run.at(t)` gives the weights at any time (in memory only).
 
     A batch costs one velocity of the whole batch per stage for as long as its slowest member takes to the next saved
@@ -68,7 +69,8 @@ class Flow(AbstractSolver):
 
     def __post_init__(self) -> None:
         check_end(self.t)
-        if not (math.isfinite(self.rtol) and self.rtol >= 1e-13 and math.isfinite(self.atol) and self.atol >= LEAST):
+        rtol, atol = self.rtol, self.atol
+        if not (is_real(rtol) and is_real(atol) and 1e-13 <= rtol < math.inf and LEAST <= atol < math.inf):
             raise InputError(
                 f"tolerances must satisfy rtol ≥ 1e-13 and atol ≥ {LEAST:g}; got {self.rtol} and {self.atol}"
             )
@@ -106,12 +108,12 @@ class Flow(AbstractSolver):
             moment = self.t * k / self.saves
             while (members.going & (members.time < moment)).any():
                 clock.step(moment)
+                recorder.advance(clock.done())
             if members.lost.all():
                 break
             moment = members.moment(moment)
             if moment > self.t * (k - 1) / self.saves:
                 recorder.save(moment, clock.steps, members.shown(clock.state(), moment))
-                recorder.advance(k / self.saves)
             if not members.going.any():
                 break
         recorder.advance(1.0)

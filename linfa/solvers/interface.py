@@ -37,7 +37,8 @@ class Outcome(NamedTuple):
     """How a run ended, member by member; for one network the arrays have the shape ()."""
 
     status: np.ndarray
-    """In words what made each member stop: finished, steady, step cap reached at t = …, or how it was lost."""
+    """In words what made each member stop: finished, steady, step cap reached (or foreseen) at t = …, or how it was
+    lost."""
     reached: np.ndarray
     """The time each came to."""
     lost: np.ndarray
@@ -82,6 +83,15 @@ def is_whole(number: object) -> bool:
     return isinstance(number, int | np.integer) and not isinstance(number, bool) and bool(number >= 1)
 
 
+def is_real(number: object) -> bool:
+    """Return whether something is a real number, finite or not; True is none.
+
+    >>> is_real(1), is_real(np.float32(0.5)), is_real("1"), is_real(True)
+    (True, True, False, False)
+    """
+    return isinstance(number, int | float | np.integer | np.floating) and not isinstance(number, bool)
+
+
 def check_whole(**numbers: object) -> None:
     """Raise InputError unless every number is whole and at least 1.
 
@@ -100,13 +110,13 @@ def check_whole(**numbers: object) -> None:
 
 def check_end(t: float) -> None:
     """Raise InputError unless t can be the end of time."""
-    if isinstance(t, bool) or not (math.isfinite(t) and t > 0):
+    if not (is_real(t) and math.isfinite(t) and t > 0):
         raise InputError(f"the end of time must be finite and > 0; got t = {t}")
 
 
 def check_steady(steady: float | None) -> None:
     """Raise InputError unless a speed at which a run stops can be met, or none is given."""
-    if steady is not None and not steady > 0:
+    if steady is not None and not (is_real(steady) and steady > 0):
         raise InputError(f"steady must be > 0, or None to run to the end; got {steady}")
 
 

@@ -1,6 +1,6 @@
 """What becomes of each member of a batch: how far it came, whether it goes on, and why it stopped.
 
-    finished · steady · step cap reached at t = … · diverged: … is no longer finite at t = …
+    finished · steady · step cap reached (or foreseen) at t = … · diverged: … is no longer finite at t = …
 
 A single network is a batch of shape (). Whoever was lost, or did not come as far as a moment, is nan at that moment.
 """
@@ -19,7 +19,7 @@ from linfa.solvers.ensemble import PerMember, chosen, parts
 from linfa.solvers.interface import Outcome
 from linfa.systems.interface import AbstractSystem
 
-CAP = "step cap reached"
+CAP = "step cap"
 """How the status of a member begins that was given more time than steps."""
 
 
@@ -72,7 +72,13 @@ class Members:
             "max_steps is too small, the problem is stiff, atol asks for digits below rounding, or it rests (stop "
             "there with steady=1e-9)"
         )
-        self.behind = self.behind | self._stop(who, lambda i: f"{CAP} at t = {self.time.flat[i]:g}: {advice}")
+        self.behind = self.behind | self._stop(who, lambda i: f"{CAP} reached at t = {self.time.flat[i]:g}: {advice}")
+
+    def foresee_cap(self, who: PerMember, end: float, times: int) -> None:
+        """Let members of a mask go no further, whose end is more than so many times as many steps away as there are."""
+        advice = "large weights make a flow stiff: start smaller, shorten t, or take Radau (for a batch Gauss)"
+        told = f"at its pace t = {end:g} is more than {times} times max_steps away; {advice}"
+        self.behind = self.behind | self._stop(who, lambda i: f"{CAP} foreseen at t = {self.time.flat[i]:g}: {told}")
 
     def moment(self, next_: float) -> float:
         """Return the moment to be recorded: the next one, or, where nobody goes on, when the last one left stopped.

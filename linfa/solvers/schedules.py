@@ -6,9 +6,8 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-import numpy as np
-
 from linfa.errors import InputError
+from linfa.solvers.interface import is_real, is_whole
 
 
 class AbstractSchedule(ABC):
@@ -20,7 +19,7 @@ class AbstractSchedule(ABC):
 
 
 def _positive(rate: float) -> None:
-    if not (math.isfinite(rate) and rate > 0):
+    if not (is_real(rate) and math.isfinite(rate) and rate > 0):
         raise InputError(f"a learning rate must be finite and > 0; got {rate}")
 
 
@@ -57,8 +56,8 @@ class StepDecay(AbstractSchedule):
     def __post_init__(self) -> None:
         _positive(self.rate)
         _positive(self.factor)
-        if any(not isinstance(m, int) or m < 0 for m in self.milestones):
-            raise InputError(f"milestones are step numbers ≥ 0; got {tuple(self.milestones)}")
+        if not isinstance(self.milestones, tuple | list) or any(not (is_whole(m) or m == 0) for m in self.milestones):
+            raise InputError(f"milestones are step numbers ≥ 0; got {self.milestones}")
 
     def __call__(self, step: int) -> float:
         """Return the rate after the milestones passed."""
@@ -78,7 +77,7 @@ class Cosine(AbstractSchedule):
 
     def __post_init__(self) -> None:
         _positive(self.rate)
-        if self.steps < 1:
+        if not is_whole(self.steps):
             raise InputError(f"a cosine schedule needs at least one step; got {self.steps}")
 
     def __call__(self, step: int) -> float:
@@ -90,6 +89,6 @@ def as_schedule(rate: float | AbstractSchedule) -> AbstractSchedule:
     """Return the schedule itself, or the constant one."""
     if isinstance(rate, AbstractSchedule):
         return rate
-    if isinstance(rate, bool) or not isinstance(rate, int | float | np.integer | np.floating):
+    if not is_real(rate):
         raise InputError(f"a learning rate is a number or a schedule; got {rate!r}")
     return Constant(float(rate))

@@ -104,8 +104,8 @@ class WidthFree(AbstractSystem):
         widths = check_widths(widths)
         s = deviations(weight_scale, widths[:-1], "weight_scale")
         tau = deviations(feedback_scale, widths[1:-1], "feedback_scale")
-        if not -1 <= rho <= 1:
-            raise InputError(f"ρ is a correlation, −1 ≤ ρ ≤ 1; got {rho}")
+        if not (isinstance(rho, int | float) and -1 <= rho <= 1):
+            raise InputError(f"ρ is a correlation, −1 ≤ ρ ≤ 1; got {rho!r}")
         lead = () if members is None else (check_members(members),)
         return cls(None, Drawn(), draw(widths, s, tau, float(rho), generator(rng), lead))
 

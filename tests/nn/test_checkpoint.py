@@ -18,8 +18,9 @@ import linfa
 from linfa.errors import ResultError
 from linfa.nn import convert, models
 from linfa.nn.draws import Gaussian
+from linfa.nn.monitors import SignalAngle, WeightAngle
 from linfa.nn.rules import FeedbackAlignment, WeightMirror
-from linfa.nn.train import SGD, Adam, Crop, Data, Flip, Laws, Training, checkpoint, fit
+from linfa.nn.train import SGD, Adam, Crop, Data, Flip, Laws, Monitored, Training, checkpoint, fit
 
 ROOT = Path(__file__).absolute().parents[2]
 SGD_M = SGD(linfa.StepDecay(0.05, (2,)), momentum=0.9, decay=1e-3)
@@ -178,6 +179,56 @@ def test_more_epochs_go_on_from_fewer(tmp_path):
     assert same(whole, again_anew)
     assert not same(whole, again)
     assert longer.loss.identical(history.loss)
+
+
+def grown(path, rule="fa", every=3, epochs=(1, 2, 3)):
+    """Return the history of three epochs at once, and those of so many on the same checkpoint."""
+
+    def plain(seed=0):
+        return convert(models.make("mlp", widths=(36, 6, 5, 3), seed=seed), rule, example=torch.zeros(2, 36))
+
+    def trained(model, epochs, checkpoint=None):
+        angles = Monitored((WeightAngle(), SignalAngle()), every)
+        look = {"laws": Laws(every), "angles": angles, "all": lambda trained: Remembering(every)}
+        return fit(model, images(), training(epochs=epochs), watch=look, checkpoint=checkpoint).dataset
+
+    return trained(plain(), 3), *(trained(plain(seed=k), n, path) for k, n in enumerate(epochs))
+
+
+class Remembering:
+    """Counts how often it was asked."""
+
+    def __init__(self, every):
+        self.every, self.asked = every, []
+
+    def log(self, step):
+        self.asked.append(step)
+        return {"asked": len(self.asked)}
+
+    def state_dict(self):
+        return {"asked": self.asked}
+
+    def load_state_dict(self, state):
+        self.asked = state["asked"]
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize("rule", ["fa", "kp"])
+@pytest.mark.parametrize("every", [1, 2, 3, 5, 100])
+def test_what_only_the_end_of_a_shorter_run_has_logged_is_taken_back(tmp_path, rule, every):
+    whole, *parts = grown(tmp_path / "run.pt", rule, every)
+    assert parts[-1].identical(whole)
+    # Each of them has looked at its own end.
+    assert [int(part["laws_step"][-1]) for part in parts] == [4, 8, 12]
+    assert whole["all_asked"].values.tolist() == list(range(1, len(whole["all_step"]) + 1))
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_a_finished_run_keeps_what_its_end_has_logged(tmp_path):
+    whole, first, again = grown(tmp_path / "run.pt", every=5, epochs=(3, 3))
+    assert whole["laws_step"].values.tolist() == [5, 10, 12]
+    assert again.identical(first)
+    assert first.identical(whole)
 
 
 def test_a_finished_run_is_not_made_again(tmp_path):

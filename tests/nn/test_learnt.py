@@ -11,7 +11,7 @@ import linfa.nn
 from linfa.errors import InputError, NoLawError
 from linfa.nn import convert, follow, unfollow
 from linfa.nn.monitors import UpdateAngle
-from linfa.nn.rules import KolenPollack, ProductFeedback, TwoRoutes, WeightMirror, two_routes
+from linfa.nn.rules import KolenPollack, ProductFeedback, TargetProjection, TwoRoutes, WeightMirror, two_routes
 
 EPS = torch.finfo(torch.double).eps
 LEARNT = ("kp", "pfa", "mirror", "symmetric", "activation", "route-mirror", "information")
@@ -274,6 +274,30 @@ def test_projected_targets_are_all_that_hidden_layers_learn_from():
             grads.append([p.grad.clone() for p in model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(grads[0][:4], grads[1][:4], strict=True))
     assert torch.allclose(5 * grads[0][4], grads[1][4])
+
+
+@pytest.mark.parametrize("dtype", [torch.double, torch.float, torch.bfloat16])
+def test_projections_drawn_from_a_seed_are_the_buffer_s_and_are_in_no_buffer(dtype):
+    x, y = batch()
+    x = x.to(dtype)
+
+    def gradients(rule, seed=0, state=None):
+        model = convert(small().to(dtype), rule, example=x, seed=seed)
+        if state is not None:
+            model.load_state_dict(state)
+        with linfa.nn.targets(model, y):
+            nn.functional.cross_entropy(model(x), y).backward()
+        return model, [p.grad for p in model.parameters()]
+
+    (kept, one), (seeded, same) = gradients("drtp"), gradients(TargetProjection(seeded=True))
+    assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
+    assert len(list(kept.buffers())) == 3
+    assert not list(seeded.buffers())
+    _, other = gradients(TargetProjection(seeded=True), seed=1)
+    assert not torch.equal(other[0], one[0])
+    # The seed is in the checkpoint.
+    _, again = gradients(TargetProjection(seeded=True), seed=1, state=seeded.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(one, again, strict=True))
 
 
 def test_projected_targets_learn_the_digits():

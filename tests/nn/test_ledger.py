@@ -285,6 +285,16 @@ def test_scaled_losses_are_harmless():
     assert run.worst()[0] < 1
 
 
+def test_fused_steps_under_a_scaler_are_refused():
+    """They unscale and skip inside: what momentum and decay are said to have done may not have been done."""
+    run = Run("mlp", "fa", torch.float, fused=True)
+    scaler = torch.amp.GradScaler("cpu")
+    x, y = run.data[0]
+    scaler.scale(loss_of(y)(run.model(x))).backward()
+    with pytest.raises(InputError, match=r"under GradScaler .* take SGD\(fused=False\)"):
+        scaler.step(run.optimizer)
+
+
 @pytest.mark.parametrize("device", [d for d in ["cuda"] if torch.cuda.is_available()])
 @pytest.mark.parametrize("rule", ["fa", "usf", "dfa"])
 def test_every_step_is_accounted_for_on_a_gpu(device, rule):

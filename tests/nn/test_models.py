@@ -51,6 +51,7 @@ COUNTS = {
     "vgg": sum(conv(a, b, 3, False) + conv(b, b, 3, False) + 2 * norm(b) for a, b in [(3, 64), (64, 128)])
     + sum(conv(a, b, 3, False) + conv(b, b, 3, False) + 2 * norm(b) for a, b in [(128, 256), (256, 512)])
     + dense(512, 10),
+    "resnet": 269_722,  # 20 layers, where nothing else is asked for
     "resnet20": 269_722,  # 0.27 M in He et al. 2016
     "resnet56": 853_018,  # 0.85 M
     "resnet18": resnet18(3, 10),

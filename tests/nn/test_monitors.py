@@ -16,6 +16,7 @@ from linfa.nn.monitors import (
     DynamicDominance,
     Monitors,
     NormRatio,
+    SentAngle,
     SignalAngle,
     Spectrum,
     UpdateAngle,
@@ -28,7 +29,7 @@ from tests.tolerance import rounding
 
 pytestmark = pytest.mark.usefixtures("unchecked_for_speed")
 
-GRADIENTS = (UpdateAngle, SignalAngle, DynamicDominance)
+GRADIENTS = (UpdateAngle, SignalAngle, SentAngle, DynamicDominance)
 
 
 def read(model, *monitors, batch=None):
@@ -92,8 +93,8 @@ def test_angles_are_signed_and_precise_at_both_ends():
 
 def test_backprop_is_aligned_with_itself():
     model = convert(made("resnet"), "bp")
-    found = read(model, WeightAngle(), NormRatio(), UpdateAngle(), SignalAngle(), DynamicDominance())
-    for name in ("weight_angle", "update_angle", "signal_angle"):
+    found = read(model, WeightAngle(), NormRatio(), UpdateAngle(), SignalAngle(), SentAngle(), DynamicDominance())
+    for name in ("weight_angle", "update_angle", "signal_angle", "sent_angle"):
         # The arc cosine of the mean rounds to √eps at zero.
         assert max(found[name].values()) < 1e-7
     assert set(found["norm_ratio"].values()) == {1.0}
@@ -146,6 +147,72 @@ def test_updates_and_signals_are_compared_with_true_gradients(graph, rule):
         mean = np.mean([p / n if n > 0 else 0.0 for p, n in sizes])
         assert abs(math.cos(found["signal_angle"][name]) - mean) < 1e-12
     assert abs(found["dynamic_dominance"]["all"] - total) < 1e-12
+
+
+def listened(model, names):
+    """Return what came to some layers, and the error they were sent, by one pass of the model as it is."""
+    came, sent, hooks = {}, {}, []
+
+    def note(name):
+        def hook(module, inputs, z):
+            came[name] = inputs[0].detach()
+            z.register_hook(lambda dz: sent.update({name: dz}))
+
+        return hook
+
+    for name in names:
+        hooks.append(model.get_submodule(name).register_forward_hook(note(name)))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x, y = batches(1)[0]
+    loss_of(y)(model(x)).backward()
+    model.load_state_dict(before)
+    for hook in hooks:
+        hook.remove()
+    return came, sent
+
+
+@pytest.mark.parametrize("rule", ["fa", "usf", "brsf", "interpolated", "kp", "fa-dense"])
+def test_what_a_layer_sends_is_compared_with_what_it_would_truly_send_layer_by_layer(rule):
+    """Against B and W as matrices, with the ż that the rule sends; the first layer sends nothing."""
+    x, _ = batches(1)[0]
+    flat = [nn.Linear(128, 9), nn.ReLU(), nn.Linear(9, 6), nn.ReLU(), nn.Linear(6, 3)]
+    model = convert(nn.Sequential(nn.Flatten(), *flat).double(), rule, example=x)
+    found = read(model, SentAngle(), SignalAngle(), WeightAngle())
+    assert list(found["sent_angle"]) == ["3", "5"]
+    _, sent = listened(model, ("3", "5"))
+    for k in (3, 5):
+        W, B = model[k].weight.detach(), model[k].feedback.matrix(model[k].weight)
+        dz = sent[str(k)].numpy()
+        pairs = zip(dz @ B.numpy(), dz @ W.numpy(), strict=True)
+        sizes = [(a @ b, np.linalg.norm(a) * np.linalg.norm(b)) for a, b in pairs]
+        mean = np.mean([p / n if n > 0 else 0.0 for p, n in sizes])
+        assert abs(math.cos(found["sent_angle"][str(k)]) - mean) < 1e-12
+    # The last layer is given the true error, and what it sends is what the ReLU below it turns no more.
+    assert found["signal_angle"]["5"] < 1e-7
+
+
+def test_direct_feedback_sends_nothing_from_layer_to_layer():
+    x, _ = batches(1)[0]
+    assert read(convert(made("lenet"), "dfa", example=x), SentAngle()) == {"sent_angle": {}}
+
+
+@pytest.mark.parametrize("rule", ["fa", "usf", "brsf"])
+@pytest.mark.parametrize("graph", ["lenet", "vgg", "resnet", "densenet"])
+def test_sent_angles_are_those_of_one_call_of_each_layer_alone(graph, rule):
+    """Convolutions against autograd on one layer at a time, its weight in the slot and then its feedback."""
+    model = convert(made(graph), rule, example=batches(1)[0][0])
+    found = read(model, SentAngle(), WeightAngle())
+    layers = {n: m for n, m in model.named_modules() if n in found["weight_angle"]}
+    came, sent = listened(model, layers)
+    assert found["sent_angle"]
+    assert set(found["sent_angle"]) < set(layers)
+    for name, value in found["sent_angle"].items():
+        rows = []
+        for weight in (layers[name].feedback.matrix(layers[name].weight), layers[name].weight.detach()):
+            h = came[name].clone().requires_grad_()
+            rows.append(torch.autograd.grad(layers[name].truly(h, weight), h, sent[name])[0].flatten(1))
+        cosine = nn.functional.cosine_similarity(*rows, eps=1e-300).mean()
+        assert abs(math.cos(value) - float(cosine)) < 1e-12
 
 
 def test_the_loss_falls_at_the_rate_that_dynamic_dominance_says():
@@ -269,7 +336,7 @@ def test_the_device_is_waited_for_once():
         found = Monitors(model, every, x, loss_of(y)).read()
     # What is read is copied in one piece, which is no scalar.
     assert count.waited == 0
-    assert len(found) == 7
+    assert len(found) == 8
 
 
 # Bad input ---------------------------------------------------------------------------------------------------------

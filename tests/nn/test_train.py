@@ -1,6 +1,11 @@
 """Training: the loop against one written by hand, data and augmentation against slow twins, guards that must fire."""
 
+import dataclasses
 import math
+import subprocess
+import sys
+from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,6 +40,7 @@ from linfa.nn.train.divergence import first_offender
 
 pytest.importorskip("sklearn")
 EPS = torch.finfo(torch.double).eps
+ROOT = Path(__file__).absolute().parents[2]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -344,6 +350,49 @@ def toy_images(n=6):
     return Data(x, torch.arange(n) % 2, x, torch.arange(n) % 2)
 
 
+def sentences(n=48, m=12):
+    """Return sentences of four words out of seven, whose class is that of the first word."""
+    words = torch.randint(0, 7, (n + m, 4), generator=torch.Generator().manual_seed(0))
+    return Data(words[:n], words[:n, 0] % 3, words[n:], words[n:, 0] % 3)
+
+
+def reader(seed=0):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers = [nn.Embedding(7, 5), nn.Flatten(), nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 3)]
+    return convert(nn.Sequential(*layers), "fa", backprop=["0"])
+
+
+def test_whole_numbers_reach_an_embedding_as_they_are():
+    data, model, twin = sentences(), reader(), reader()
+    start = model[0].weight.detach().clone()
+    run = fit(model, data, Training(SGD(0.1), epochs=60, batch=8, seed=3))
+    loss = nn.functional.cross_entropy
+    by_hand(twin, data, lambda p, lr: torch.optim.SGD(p, lr=lr), lambda epoch: 0.1, 60, 8, 3, loss)
+    assert all(torch.equal(a, b) for a, b in zip(weights(model), weights(twin), strict=True))
+    assert not torch.equal(start, model[0].weight)
+    # By chance, 48 answers of three are all but four right with a probability below 1e-16.
+    assert run.accuracy[-1] > 1 - 5 / 48
+
+
+def test_an_embedding_is_refused_with_how_to_leave_it_to_backprop():
+    with pytest.raises(
+        InputError, match=r"^0 \(Embedding\) has parameters that no rule can serve .*name it in backprop="
+    ):
+        convert(nn.Sequential(nn.Embedding(7, 5), nn.Flatten(), nn.Linear(20, 3)), "fa")
+
+
+def test_whole_numbers_with_a_mean_are_numbers_and_bytes_are_images():
+    words = sentences()
+    scaled = dataclasses.replace(words, mean=torch.tensor(3.0), std=torch.tensor(2.0))
+    assert torch.equal(scaled.ready(words.inputs, torch.double), (words.inputs.double() - 3) / 2)
+    assert words.ready(words.inputs.byte(), torch.double).dtype is torch.double
+    with pytest.raises(
+        InputError, match=r"Linear\(in_features=4, .* was given \(4,\) .*: give inputs of the size and kind"
+    ):
+        fit(nn.Linear(4, 3), words, Training(SGD(0.1), epochs=1))
+
+
 def test_data_describe_what_they_hold():
     a, b, c = toy(seed=0), toy(seed=0), toy(seed=1)
     assert a.described() == b.described()
@@ -612,6 +661,14 @@ def test_test_labels_that_no_output_stands_for_are_refused_at_the_start():
         fit(net(), data, Training(SGD(0.1), epochs=1))
 
 
+@pytest.mark.usefixtures("as_users_run_it")
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    plain = fit(net(), toy(), Training(SGD(0.1), epochs=2, batch=5, seed=3))
+    numbers = {name: np.int64(n) for name, n in {"epochs": 2, "batch": 5, "seed": 3}.items()}
+    assert fit(net(seed=0), toy(), Training(SGD(0.1), **numbers)).dataset.identical(plain.dataset)
+    assert seed_of(np.int64(3), "order") == seed_of(3, "order")
+
+
 def test_a_model_with_nothing_to_train_is_refused():
     training, frozen = Training(SGD(0.1), epochs=1), net().requires_grad_(False)
     with pytest.raises(InputError, match="the model has no parameters: there is nothing to train"):
@@ -622,6 +679,12 @@ def test_a_model_with_nothing_to_train_is_refused():
     assert fit(frozen, toy(), training).loss.size == 1
 
 
+def slip(model=None, data=None, training=None, **options):
+    """Call fit with something in the wrong place."""
+    return fit(model or net(), data or toy(), training or Training(SGD(0.1), epochs=1), **options)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -632,9 +695,35 @@ def test_a_model_with_nothing_to_train_is_refused():
         (lambda: Training(SGD(0.1), epochs=1, batch=0), "epochs and batch must be whole numbers"),
         (lambda: Training(SGD(0.1), epochs=1, amp=torch.float64), "amp is torch.bfloat16"),
         (lambda: CrossEntropy(1.0), "smoothing must satisfy"),
-        (lambda: Laws(0), "every is a number of steps"),
-        (lambda: Monitored((), 0), "every is a number of steps"),
+        (lambda: Laws(0), "every must be a whole number ≥ 1; got 0"),
+        (lambda: Monitored((), 0), "every must be a whole number ≥ 1; got 0"),
         (lambda: Pad(0), "a margin is a whole number"),
+        (lambda: Pad(1.5), "a margin is a whole number ≥ 1; got 1.5"),
+        (lambda: Crop(2, 0.5), "whole numbers; got 2 and 0.5"),
+        (lambda: Laws(1.5), "every must be a whole number ≥ 1; got 1.5"),
+        (
+            lambda: Monitored(WeightAngle()),
+            r"monitors are objects in a list or tuple, such as \[WeightAngle\(\)\]; got",
+        ),
+        (lambda: Monitored((WeightAngle,)), "monitors are objects in a list or tuple, .*; got .*class"),
+        (lambda: Training(SGD(0.1), epochs=1.5), "must be whole numbers ≥ 1; got 1.5 and 128"),
+        (lambda: Training(SGD(0.1), epochs=True), "must be whole numbers ≥ 1; got True and 128"),
+        (lambda: Training(SGD(0.1), epochs=1, seed="a"), "a seed is a whole number; got 'a'"),
+        (lambda: convert(nn.Linear(2, 2), "fa", seed=0.5), "a seed is a whole number; got 0.5"),
+        (lambda: Training("sgd", epochs=1), r"such as optimiser=SGD\(0.1\); got 'sgd' there"),
+        (lambda: Training(SGD(0.1), 1, loss=nn.MSELoss()), r"such as loss=CrossEntropy\(\); got MSELoss\(\) there"),
+        (lambda: Training(SGD(0.1), 1, augmentation=Flip()), r"a tuple of ways, such as .*; got Flip\(\)"),
+        (lambda: CrossEntropy("a"), "0 ≤ s < 1; got 'a'"),
+        (lambda: slip(data=(torch.ones(1, 1),) * 4), r"in this order; got tuple where Data\(…\) was needed"),
+        (lambda: slip(training=SGD(0.1)), r"in this order; got SGD where Training\(…\) was needed"),
+        (lambda: slip(model="mlp"), "in this order; got str where a torch module was needed"),
+        (lambda: slip(watch=Laws()), r"by name, watch=\{'laws': Laws\(\)\}; got Laws\(every=50\)"),
+        (lambda: slip(watch=[Laws()]), "who looks on is given by name, .*; got .Laws"),
+        (lambda: slip(watch={"laws": Laws}), "a name goes with what makes a watcher, .*; got .'laws': <class"),
+        (lambda: slip(watch={"angle": WeightAngle()}), "a name goes with what makes a watcher, .*; got .'angle': <"),
+        (lambda: slip(checkpoint_every=1.5), "a number of steps ≥ 1, or None; got 1.5"),
+        (lambda: slip(training=Training(SGD(0.1), 1, augmentation=(Flip(),))), r"shape \(N, C, H, W\); the inputs are"),
+        (lambda: Data(*[np.ones((1, 1))] * 4), r"data are tensors; inputs is of type ndarray: give torch.as_tensor"),
         (lambda: Crop(0), "a crop has a size"),
         (lambda: Crop(9).plain(torch.zeros(1, 1, 8, 8)), "a crop of 9 was asked for from an image with a side of 8"),
         (lambda: Data(torch.zeros(2, 1), torch.zeros(3), torch.zeros(1, 1), torch.zeros(1)), "got 2 samples and 3"),
@@ -712,6 +801,62 @@ def test_the_command_line_makes_what_was_asked_for():
     assert {layer.feedback.rule for layer in fed_layers(model).values()} == {"usf"}
     assert len(fed_layers(model)) == 19
     assert len(data) == 1437
+
+
+SIZES = {
+    "small images": (
+        ["--model", "lenet-mnist"],
+        r"^lenet-mnist is made for images of 32×32, and those of digits are 1×8×8",
+    ),
+    "a crop": (["--model", "moskovitz"], "a crop of 24 was asked for from an image with a side of 8"),
+    "pools": (["--model", "vgg", "--rule", "dfa"], "^vgg is made for images of 32×32, and those of digits are 1×8×8"),
+    "widths": (["--widths", "0"], "widths are whole numbers ≥ 1"),
+    "no device": (["--device", "gpu"], "torch knows no device 'gpu': give 'cpu', 'cuda', 'cuda:1', …, or none"),
+    "no such device": (["--device", "cuda:99"], "there is no device 'cuda:99' here: what torch finds is cpu"),
+    "no numbers": (["--device", "meta"], "there is no device 'meta' here: what torch finds is cpu"),
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_command_line_says_what_does_not_fit(name):
+    given, message = SIZES[name]
+    with pytest.raises(InputError, match=message) as found:
+        main(["--epochs", "1", *given])
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    "given", [["--model", "lenet-mnist", "--device", "cpu"], ["--device", "gpu"], ["--layers", "3"]]
+)
+def test_the_program_ends_with_2_and_a_sentence_where_it_was_asked_for_what_cannot_be(given):
+    made = subprocess.run(
+        [sys.executable, "-m", "linfa.nn.train", *given], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert made.returncode == 2
+    assert "Traceback" not in made.stderr
+    assert given[1] in made.stderr.splitlines()[-1]
+    assert not made.stdout
+
+
+def test_a_model_that_is_made_for_other_inputs_is_refused_before_the_first_step():
+    data, training = toy_images(), Training(SGD(0.1), epochs=1)
+    conv, flat = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten()), nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
+    large = nn.Sequential(OrderedDict(conv=nn.Conv2d(1, 2, 5), flat=nn.Flatten()))
+    for model, message in (
+        (conv, r"inputs of the shape \(1, 4, 4\): its layer '0', Conv2d\(3, 2, .*was given \(1, 4, 4\) \(.*3 channels"),
+        (
+            flat,
+            r"its layer '1', Linear\(in_features=48, .*was given \(16,\) .*: give inputs of the size and kind",
+        ),
+        (large, r"its layer 'conv', Conv2d\(1, 2, kernel_size=\(5, 5\).*Kernel size can't be greater"),
+        (nn.Linear(5, 2), r"the shape \(1, 4, 4\): Linear\(in_features=5, .* was given \(1, 4, 4\)"),
+    ):
+        before = weights(model)
+        with pytest.raises(InputError, match=message):
+            fit(model, data, training)
+        assert all(torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
+        assert not model._forward_pre_hooks
+    assert fit(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), data, training).loss.size == 1  # the control
 
 
 def test_the_command_line_refuses_a_rule_that_does_not_exist(capsys):

@@ -22,6 +22,7 @@ REGISTRY: dict[str, Callable[..., nn.Module]] = {
     "lenet-cifar": lenet_cifar,
     "moskovitz": moskovitz,
     "vgg": vgg,
+    "resnet": resnet,
     "resnet20": functools.partial(resnet, 20),
     "resnet56": functools.partial(resnet, 56),
     "resnet18": functools.partial(resnet18, classes=10, small=True),

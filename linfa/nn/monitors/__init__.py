@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from linfa.nn.monitors.angles import NormRatio, SignalAngle, Spectrum, UpdateAngle, WeightAngle, angle
+from linfa.nn.monitors.angles import NormRatio, SentAngle, SignalAngle, Spectrum, UpdateAngle, WeightAngle, angle
 from linfa.nn.monitors.dominance import Dominance, DynamicDominance
 from linfa.nn.monitors.interface import AbstractMonitor, Monitors
 
@@ -12,6 +12,7 @@ __all__ = [
     "DynamicDominance",
     "Monitors",
     "NormRatio",
+    "SentAngle",
     "SignalAngle",
     "Spectrum",
     "UpdateAngle",

@@ -31,6 +31,11 @@ def _unit(a: Tensor) -> Tensor:
     return a / torch.where(norm > 0, norm, torch.ones_like(norm))
 
 
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Return the mean cosine of rows."""
+    return (_unit(a.double()) * _unit(b.double())).sum(-1).mean()
+
+
 class WeightAngle(AbstractMonitor):
     """∠(W_l, B_l), with B_l the feedback as it is now: M ⊙ sign W, not M, for sign-concordant rules.
 
@@ -76,6 +81,22 @@ class UpdateAngle(AbstractMonitor):
         return {name: angle(fed[name], true[name]) for name in fed if name in true}
 
 
+class SentAngle(AbstractMonitor):
+    """arccos of the mean over samples of cos(B_lᵀ ż_l, W_lᵀ ż_l), for the ż_l that the rule sends.
+
+    What layer l alone does to the signal that comes to it; `SignalAngle` has what all layers above have done as well.
+    The first layer that is called sends no signal on, and is left out, like direct feedback, which does not come from
+    ż_l. A sample without a signal counts as orthogonal.
+    """
+
+    name = "sent_angle"
+    gradients = True
+
+    def measure(self, probe: Probe) -> dict[str, Tensor]:
+        """Return one angle per layer."""
+        return {n: torch.arccos(_cosine(sent, true).clamp(-1, 1)) for n, (sent, true) in probe.sent.items()}
+
+
 class SignalAngle(AbstractMonitor):
     """arccos of the mean over samples of cos(ż_l, true ż_l), at the layers' outputs.
 
@@ -88,5 +109,4 @@ class SignalAngle(AbstractMonitor):
     def measure(self, probe: Probe) -> dict[str, Tensor]:
         """Return one angle per layer."""
         fed, true = probe.fed.signals, probe.true.signals
-        cosines = {n: (_unit(fed[n].double()) * _unit(true[n].double())).sum(-1).mean() for n in fed if n in true}
-        return {name: torch.arccos(cosine.clamp(-1, 1)) for name, cosine in cosines.items()}
+        return {n: torch.arccos(_cosine(fed[n], true[n]).clamp(-1, 1)) for n in fed if n in true}

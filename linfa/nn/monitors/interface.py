@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -43,7 +43,7 @@ class Monitors:
         loss: of the model's output on that batch, one number.
 
     Raises:
-        InputError: where a monitor of gradients has no batch and loss.
+        InputError: where something is no monitor, or a monitor of gradients has no batch and loss.
 
     >>> from linfa.nn import convert
     >>> from linfa.nn.monitors import WeightAngle
@@ -55,10 +55,11 @@ class Monitors:
     def __init__(
         self,
         model: nn.Module,
-        monitors: Iterable[AbstractMonitor],
+        monitors: Sequence[AbstractMonitor],
         batch: Tensor | None = None,
         loss: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
+        check_monitors(monitors)
         self.model, self.monitors = model, list(monitors)
         self.batch, self.loss = batch, loss
         needy = [m.name for m in self.monitors if m.gradients]
@@ -85,6 +86,18 @@ class Monitors:
             name: {key: _checked(name, key, next(parts), t.ndim) for key, t in readings.items()}
             for name, readings in found.items()
         }
+
+
+def check_monitors(monitors: Any) -> None:
+    """Raise InputError unless monitors are objects, several of them in a list or tuple.
+
+    >>> from linfa.nn.monitors import WeightAngle
+    >>> check_monitors(WeightAngle())  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    linfa.errors.InputError: monitors are objects in a list or tuple, such as [WeightAngle()]; got <...WeightAngle ...>
+    """
+    if not isinstance(monitors, list | tuple) or not all(isinstance(m, AbstractMonitor) for m in monitors):
+        raise InputError(f"monitors are objects in a list or tuple, such as [WeightAngle()]; got {monitors!r}")
 
 
 def _checked(name: str, key: str, values: np.ndarray, ndim: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cached_property
@@ -22,6 +23,8 @@ class Pass(NamedTuple):
     """U, the negative gradient of the weight."""
     signals: dict[str, Tensor]
     """ż at the layer's output, sample by sample in rows; calls of one layer below each other."""
+    calls: dict[str, list[tuple[Tensor, Tensor]]]
+    """(h, ż) of every call whose input has a history, so that it sends an error on."""
 
 
 class Probe:
@@ -62,19 +65,33 @@ class Probe:
         """The pass in which they come back by backprop."""
         return self._passed(True)
 
+    @cached_property
+    def sent(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Bᵀ ż and Wᵀ ż for the ż that the rule sends, sample by sample in rows; not where h gets nothing from ż."""
+        pairs: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        for name, layer in self.layers.items():
+            for h, dz in self.fed.calls.get(name, ()):
+                given = layer.feedback.signal(layer, h, dz)
+                if given is not None:
+                    pairs.setdefault(name, []).append((given.flatten(1), _truly_sent(layer, h, dz).flatten(1)))
+        return {n: (torch.cat([a for a, _ in some]), torch.cat([b for _, b in some])) for n, some in pairs.items()}
+
     def _passed(self, true: bool) -> Pass:
         assert self.batch is not None  # Monitors has seen to it
         assert self.loss is not None
         signals: dict[str, list[Tensor]] = {}
+        calls: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
         def note(name: str) -> Any:
-            def sent(dz: Tensor) -> None:
+            def came(h: Tensor, dz: Tensor) -> None:
                 signals.setdefault(name, []).append(-dz.detach().flatten(1))
+                if h.requires_grad:
+                    calls.setdefault(name, []).append((h.detach(), -dz.detach()))
 
-            def hook(*called: Any) -> None:
+            def hook(_: nn.Module, inputs: tuple[Any, ...], z: Tensor) -> None:
                 # A hook on the tensor sees ż even where the next function works in place.
-                if called[-1].requires_grad:
-                    called[-1].register_hook(sent)
+                if z.requires_grad:
+                    z.register_hook(functools.partial(came, inputs[0]))  # type: ignore[no-untyped-call]
 
             return hook
 
@@ -88,4 +105,12 @@ class Probe:
             for hook in hooks:
                 hook.remove()
         updates = {name: -g for name, g in zip(weights, found, strict=True) if g is not None}
-        return Pass(updates, {name: torch.cat(parts) for name, parts in signals.items()})
+        return Pass(updates, {name: torch.cat(parts) for name, parts in signals.items()}, calls)
+
+
+def _truly_sent(layer: Any, h: Tensor, dz: Tensor) -> Tensor:
+    """Return Wᵀ ż."""
+    h = h.detach().requires_grad_()
+    with torch.enable_grad():
+        z = layer.truly(h)
+    return torch.autograd.grad(z, h, dz)[0]

@@ -15,6 +15,7 @@ from linfa.nn.feedback import AbstractDense, AbstractFeedback, AbstractSlot, Den
 from linfa.nn.rules.interface import AbstractRule, Place
 from linfa.nn.seeded import Seeded, SeededDense
 from linfa.rules.potential import Potential
+from linfa.solvers.interface import is_real
 
 
 class Fixed(AbstractSlot):
@@ -63,8 +64,8 @@ class FeedbackAlignment(AbstractRule):
     dense: bool = False
 
     def __post_init__(self) -> None:
-        if not -1 <= self.rho <= 1:
-            raise InputError(f"rho is a correlation, −1 ≤ ρ ≤ 1; got {self.rho}")
+        if not (is_real(self.rho) and -1 <= self.rho <= 1):
+            raise InputError(f"rho is a correlation, −1 ≤ ρ ≤ 1; got {self.rho!r}")
         if self.rho and (self.seeded or self.dense):
             raise InputError("rho ties B to the weight's start, which a seeded or a dense feedback does not know")
 

@@ -16,6 +16,7 @@ from linfa.nn.functional import Made
 from linfa.nn.learnt import AbstractLearnt
 from linfa.nn.rules.interface import AbstractRule, Place
 from linfa.rules.potential import Potential
+from linfa.solvers.interface import is_whole
 
 
 class Product(AbstractLearnt):
@@ -69,7 +70,7 @@ class ProductFeedback(AbstractRule):
     start: AbstractDraw = field(default_factory=Xavier)
 
     def __post_init__(self) -> None:
-        if self.rank is not None and self.rank < 1:
+        if self.rank is not None and not is_whole(self.rank):
             raise InputError(f"rank is a whole number ≥ 1, or None; got {self.rank}")
 
     def feedback(self, layer: nn.Module, place: Place) -> Product:

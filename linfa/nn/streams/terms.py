@@ -51,8 +51,20 @@ class Slots:
             return x.flatten(1).sum(1, dtype=torch.double) if x.ndim > 1 else x.double()
         if self.groups == 1:
             return x.sum((0, *range(2, x.ndim)), dtype=torch.double)
-        blocks = x.reshape(self.groups, x.shape[0] // self.groups, x.shape[1], -1)
-        return blocks.sum((1, 3), dtype=torch.double).flatten()
+        return self._blocks(x).sum((1, 3), dtype=torch.double).flatten()
+
+    def scaled(self, x: Tensor, factor: Tensor) -> Tensor:
+        """Return the entries of x, each multiplied by the factor of its channel.
+
+        >>> Slots(columns=True).scaled(torch.ones(2, 2), torch.tensor([1.0, 5.0])).tolist()
+        [[1.0, 5.0], [1.0, 5.0]]
+        """
+        if not self.columns:
+            return x * factor.view(-1, *[1] * (x.ndim - 1))
+        return (self._blocks(x) * factor.view(self.groups, 1, -1, 1)).view(x.shape)
+
+    def _blocks(self, x: Tensor) -> Tensor:
+        return x.reshape(self.groups, x.shape[0] // self.groups, x.shape[1], -1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 from linfa.data import SETS
-from linfa.errors import LinfaError
+from linfa.errors import InputError, LinfaError
 from linfa.nn import convert, models
 from linfa.nn.rules import REGISTRY as RULES
 from linfa.nn.train import SGD, Adam, Crop, Data, Flip, Laws, Pad, Training, fit, joined
 from linfa.nn.train.augmentation import AbstractAugmentation
+from linfa.nn.train.checks import fitting
 from linfa.nn.train.optimisers import AbstractOptimiser
 from linfa.solvers.schedules import Cosine, StepDecay
 
@@ -84,6 +85,7 @@ def prepared(given: argparse.Namespace, device: torch.device) -> tuple[nn.Module
         options = {"classes": classes, "channels": shown.shape[1]}
         model = models.make(given.model, seed=given.seed, initialise=initialise, **options)
     example = data.ready(shown, torch.float32)
+    _check_images(given, model, example)
     model = convert(model, given.rule, example=example, backprop=given.backprop, seed=given.seed)
     training = Training(
         _optimiser(given),
@@ -95,6 +97,21 @@ def prepared(given: argparse.Namespace, device: torch.device) -> tuple[nn.Module
         seed=given.seed,
     )
     return model.to(device), data, training
+
+
+def _check_images(given: argparse.Namespace, model: nn.Module, example: torch.Tensor) -> None:
+    """Raise InputError where the images are not what a model is made for."""
+    try:
+        # As it is when it is tested: two images have no variance to speak of, and nothing is learnt here.
+        fitting(model.eval(), example)
+        model.train()
+    except InputError as error:
+        side = models.SIDES.get(given.model, 32)
+        came = "×".join(map(str, example.shape[1:]))
+        raise InputError(
+            f"{given.model} is made for images of {side}×{side}, and those of {given.data} are {came} here: take "
+            "another --model or other --data"
+        ) from error
 
 
 def _ways(given: argparse.Namespace, side: int) -> tuple[AbstractAugmentation, ...]:
@@ -120,5 +137,8 @@ def _optimiser(given: argparse.Namespace) -> AbstractOptimiser:
 if __name__ == "__main__":
     try:
         main()
+    except InputError as reason:
+        print(reason, file=sys.stderr)
+        sys.exit(2)  # as argparse does where an option is not understood
     except (LinfaError, KeyboardInterrupt) as reason:
         sys.exit(f"{reason}")

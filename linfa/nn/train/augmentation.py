@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from linfa.errors import InputError
 from linfa.nn.draws import seed_of, uniform
+from linfa.solvers.interface import is_whole
 
 
 class AbstractAugmentation(ABC):
@@ -59,7 +60,7 @@ class Pad(AbstractAugmentation):
     margin: int
 
     def __post_init__(self) -> None:
-        if self.margin < 1:
+        if not is_whole(self.margin):
             raise InputError(f"a margin is a whole number ≥ 1; got {self.margin}")
 
     def varied(self, x: Tensor, u: Tensor) -> Tensor:
@@ -89,8 +90,10 @@ class Crop(AbstractAugmentation):
     padding: int = 0
 
     def __post_init__(self) -> None:
-        if self.size < 1 or self.padding < 0:
-            raise InputError(f"a crop has a size ≥ 1 and a padding ≥ 0; got {self.size} and {self.padding}")
+        if not is_whole(self.size) or not (self.padding == 0 or is_whole(self.padding)):
+            raise InputError(
+                f"a crop has a size ≥ 1 and a padding ≥ 0, whole numbers; got {self.size} and {self.padding}"
+            )
 
     def varied(self, x: Tensor, u: Tensor) -> Tensor:
         """Return the squares, each from a place of its own."""

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 
 from linfa.errors import InputError
+from linfa.nn.draws import seed_of
 from linfa.nn.train.augmentation import AbstractAugmentation
 from linfa.nn.train.losses import AbstractLoss, CrossEntropy
 from linfa.nn.train.optimisers import AbstractOptimiser
 from linfa.provenance import describe
+from linfa.solvers.interface import check_whole
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Training:
         seed: of the order of the samples and of the augmentation.
 
     Raises:
-        InputError: for a value out of range.
+        InputError: for a value out of range, or something else than is needed in its place.
 
     >>> from linfa.nn.train import SGD
     >>> Training(SGD(0.1), epochs=0)
@@ -48,8 +50,20 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not all(isinstance(n, int) and n >= 1 for n in (self.epochs, self.batch)):
-            raise InputError(f"epochs and batch must be whole numbers ≥ 1; got {self.epochs} and {self.batch}")
+        check_whole(epochs=self.epochs, batch=self.batch)
+        seed_of(self.seed)
+        for name in ("epochs", "batch", "seed"):  # NumPy's whole numbers are no JSON
+            object.__setattr__(self, name, int(getattr(self, name)))
+        for thing, kind, example in (
+            (self.optimiser, AbstractOptimiser, "optimiser=SGD(0.1)"),
+            (self.loss, AbstractLoss, "loss=CrossEntropy()"),
+        ):
+            if not isinstance(thing, kind):
+                raise InputError(f"Training takes objects of linfa.nn.train such as {example}; got {thing!r} there")
+        ways = self.augmentation
+        if not isinstance(ways, tuple | list) or not all(isinstance(way, AbstractAugmentation) for way in ways):
+            raise InputError(f"augmentation is a tuple of ways, such as (Flip(), Crop(32, 4)); got {ways!r}")
+        object.__setattr__(self, "augmentation", tuple(ways))
         if self.amp not in (None, torch.bfloat16, torch.float16):
             raise InputError(f"amp is torch.bfloat16, torch.float16 or None; got {self.amp}")
 

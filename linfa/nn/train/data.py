@@ -20,7 +20,8 @@ class Data:
     """Samples to train on and to test on.
 
     Args:
-        inputs: shape (N, …); images stay in bytes until a batch of them is used.
+        inputs: shape (N, …); images stay in bytes until a batch of them is used. Whole numbers of 32 or 64 bits
+            are tokens: the model gets them as they are, unless there is a mean or std.
         targets: class numbers, shape (N,), or targets, shape (N, p).
         test_inputs: shape (M, …).
         test_targets: likewise.
@@ -28,7 +29,7 @@ class Data:
         std: what inputs are then divided by; likewise.
 
     Raises:
-        InputError: where numbers of samples differ, or inputs or targets are not finite.
+        InputError: where something is no tensor, numbers of samples differ, or inputs or targets are not finite.
 
     >>> data = Data.load("digits")
     >>> len(data), data.inputs.shape[1:], data.inputs.dtype
@@ -43,6 +44,10 @@ class Data:
     std: Tensor | None = None
 
     def __post_init__(self) -> None:
+        parts: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        for name, part in parts.items():
+            if not (isinstance(part, Tensor) or (part is None and name in ("mean", "std"))):
+                raise InputError(f"data are tensors; {name} is of type {type(part).__name__}: give torch.as_tensor(…)")
         for x, y, what in (
             (self.inputs, self.targets, "training"),
             (self.test_inputs, self.test_targets, "test"),
@@ -81,7 +86,14 @@ class Data:
         return Data(*moved)
 
     def ready(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return inputs as a model takes them, (x − mean)/std."""
+        """Return inputs as a model takes them, (x − mean)/std; tokens as they are.
+
+        >>> tokens = torch.tensor([[3, 1]])
+        >>> Data(tokens, tokens[0, :1], tokens, tokens[0, :1]).ready(tokens, torch.float32)
+        tensor([[3, 1]])
+        """
+        if self.mean is None and self.std is None and x.dtype in (torch.int32, torch.int64):
+            return x
         x = x.to(dtype)
         if self.mean is not None:
             x = x - self.mean.to(dtype)

@@ -13,12 +13,14 @@ from tqdm import tqdm
 
 from linfa.errors import InputError, ResultError
 from linfa.nn.train import checkpoint as file
+from linfa.nn.train.checks import check_kinds
 from linfa.nn.train.configuration import Training
 from linfa.nn.train.data import Data
 from linfa.nn.train.history import History
 from linfa.nn.train.interrupt import ended_by_hand
 from linfa.nn.train.run import Run
 from linfa.nn.train.watch import Watch
+from linfa.solvers.interface import is_whole
 
 
 def fit(
@@ -65,8 +67,9 @@ def fit(
     >>> print(fit(net, Data.load("digits"), Training(SGD(0.1), epochs=2, batch=100)).loss.dims)
     ('epoch',)
     """
-    if checkpoint_every is not None and checkpoint_every < 1:
+    if checkpoint_every is not None and not is_whole(checkpoint_every):
         raise InputError(f"checkpoint_every is a number of steps ≥ 1, or None; got {checkpoint_every}")
+    check_kinds(model, data, training, watch)
     run = Run(model, data, training, watch or {})
     try:
         run.begin(_found(run, checkpoint) if checkpoint is not None and Path(checkpoint).exists() else None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from linfa.errors import InputError
+from linfa.solvers.interface import is_real
 
 
 class AbstractLoss(ABC):
@@ -47,8 +48,8 @@ class CrossEntropy(AbstractLoss):
     smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.smoothing < 1:
-            raise InputError(f"smoothing must satisfy 0 ≤ s < 1; got {self.smoothing}")
+        if not (is_real(self.smoothing) and 0 <= self.smoothing < 1):
+            raise InputError(f"smoothing must satisfy 0 ≤ s < 1; got {self.smoothing!r}")
 
     def __call__(self, f: Tensor, y: Tensor) -> Tensor:
         """Return the mean of −log softmax(f)_y."""

@@ -125,6 +125,27 @@ def digest(value: Any) -> str:
     return hashlib.sha256(repr(value).encode()).hexdigest()
 
 
+def check_device(device: str | None) -> None:
+    """Raise InputError unless torch can compute on a device here, or none is asked for.
+
+    >>> check_device("gpu")
+    Traceback (most recent call last):
+    linfa.errors.InputError: torch knows no device 'gpu': give 'cpu', 'cuda', 'cuda:1', …, or none to let it be chosen
+    """
+    if device is None:
+        return
+    try:
+        asked = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(
+            f"torch knows no device {device!r}: give 'cpu', 'cuda', 'cuda:1', …, or none to let it be chosen"
+        ) from error
+    own = torch.accelerator.current_accelerator()
+    here = [f"{own.type}:{i}" for i in range(torch.accelerator.device_count())] if own is not None else []
+    if asked.type != "cpu" and f"{asked.type}:{asked.index or 0}" not in here:
+        raise InputError(f"there is no device {device!r} here: what torch finds is {', '.join(['cpu', *here])}")
+
+
 @contextmanager
 def joined(device: str | None) -> Iterator[tuple[torch.device, int]]:
     """Join the other processes that torchrun started, for as long as the block lasts.
@@ -135,10 +156,14 @@ def joined(device: str | None) -> Iterator[tuple[torch.device, int]]:
     Yields:
         The device of this process, and its rank; without torchrun, rank 0.
 
+    Raises:
+        InputError: where torch knows no such device, or there is none here.
+
     >>> with joined("cpu") as (device, rank):
     ...     print(device, rank, Processes.here())
     cpu 0 Processes(rank=0, size=1)
     """
+    check_device(device)
     gpu = torch.cuda.is_available() and device in (None, "cuda")
     rank = int(os.environ.get("RANK", 0))
     if "WORLD_SIZE" not in os.environ:

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from linfa.errors import InputError
 from linfa.nn.ledger import LawLedger
 from linfa.nn.monitors import AbstractMonitor, Monitors
+from linfa.nn.monitors.interface import check_monitors
 from linfa.nn.streams import laws
 from linfa.nn.targets import targets
 from linfa.nn.train.losses import AbstractLoss
 from linfa.nn.train.processes import Processes
+from linfa.solvers.interface import check_whole
 
 
 class Trained(NamedTuple):
@@ -79,14 +80,13 @@ class Laws:
         every: steps between two entries; the account itself is kept at every step.
 
     Raises:
-        InputError: where `every` is below 1.
+        InputError: where `every` is no whole number ≥ 1.
     """
 
     every: int = 50
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise InputError(f"every is a number of steps ≥ 1; got {self.every}")
+        check_whole(every=self.every)
 
     def __call__(self, trained: Trained) -> Account:
         """Return the account of a model."""
@@ -144,15 +144,15 @@ class Monitored:
         every: steps between two readings.
 
     Raises:
-        InputError: where `every` is below 1.
+        InputError: where `every` is no whole number ≥ 1, or something is no monitor.
     """
 
     monitors: tuple[AbstractMonitor, ...]
     every: int = 50
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise InputError(f"every is a number of steps ≥ 1; got {self.every}")
+        check_whole(every=self.every)
+        check_monitors(self.monitors)
 
     def __call__(self, trained: Trained) -> Readings:
         """Return the monitors of a model."""

@@ -10,17 +10,21 @@ from matplotlib.figure import Figure as Sheet
 
 from figures import style
 from figures.figure import Collect, Figure
-from sims.classes import SCALED, STARTS, STUDY, Images
-from sims.study import Result
+from sims.classes import CIFAR100, STUDY, Images
+from sims.recorded import recorded
+from sims.study import Result, Study
 
-LOOKS = {
-    "fa-dominated": style.Look("#0072b2", "D", "FA, dominated start"),
-    "fa-aligned": style.Look("#66b2e6", "v", "FA, aligned start (control)"),
-    SCALED: style.Look("#99aabb", "X", "FA, scaled start (control)"),
-}
+LOOKS = {f"fa-{start}": look for start, look in style.STARTS.items()}
 """Starts of feedback alignment, in its blues; the rules' own looks are in `style.RULES`."""
 
-NAMES = {"digits": "digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "teacher": "teacher"}
+NAMES = {
+    "digits": "digits",
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "mnist+fashion_mnist": "MNIST + Fashion",
+    "cifar100": "CIFAR-100",
+    "teacher": "teacher",
+}
 
 
 class Gap(NamedTuple):
@@ -45,15 +49,16 @@ class Gap(NamedTuple):
 
 def draw(fast: bool, collect: Collect) -> tuple[Sheet, str]:
     """Return two rows of panels, one column per source of samples, and their caption."""
-    results = collect(STUDY)
+    results = [result for study in studies(fast) for result in collect(study)]
     sources = {name: [r for r in results if _name(r) == name] for name in dict.fromkeys(map(_name, results))}
     sheet = style.sheet(style.DOUBLE, 5.3)
+    sources = {name: sources[name] for name in NAMES if name in sources}
     grid = sheet.add_gridspec(3, len(sources), height_ratios=(1, 1, 0.28))
     for i, (name, runs) in enumerate(sources.items()):
         up, down = sheet.add_subplot(grid[0, i]), sheet.add_subplot(grid[1, i])
-        style.letter(up, "abcdefgh"[i], NAMES[name])
-        style.letter(down, "abcdefgh"[len(sources) + i], NAMES[name])
-        _curves(up, runs, "accuracy", 100.0)
+        style.letter(up, "abcdefghijkl"[i], NAMES[name])
+        style.letter(down, "abcdefghijkl"[len(sources) + i], NAMES[name])
+        _curves(up, runs, "test_accuracy", 100.0)
         _curves(down, runs, "alignment", 1.0)
         up.set_ylabel("test accuracy, %" if i == 0 else "")
         down.set(ylabel="cos∠(U, −∇), hidden layers" if i == 0 else "", ylim=(0, 1.04), xlabel="classes n")
@@ -64,9 +69,16 @@ def draw(fast: bool, collect: Collect) -> tuple[Sheet, str]:
     return sheet, _caption(sources, fast)
 
 
+def studies(fast: bool) -> list[Study]:
+    """Return the studies to show: in full CIFAR-100, too, where it is on record."""
+    return [STUDY] if fast or recorded(CIFAR100) is None else [STUDY, CIFAR100]
+
+
 def _name(result: Result) -> str:
     source = result.cell.source
-    return str(source.data) if isinstance(source, Images) else "teacher"
+    if not isinstance(source, Images):
+        return "teacher"
+    return source.data if isinstance(source.data, str) else "+".join(source.data)
 
 
 def _look(rule: str) -> dict[str, Any]:
@@ -95,12 +107,18 @@ def _curves(axes: Axes, runs: list[Result], what: str, unit: float) -> None:
 
 def gap(result: Result) -> Gap:
     """Return the gap between FA and BP and what the dominated start gains, paired by seed, in points of accuracy."""
-    bp, fa, ours = (100 * result.data["accuracy"].sel(rule=rule).values for rule in ("bp", "fa", "fa-dominated"))
+    bp, fa, ours = (100 * result.data["test_accuracy"].sel(rule=rule).values for rule in ("bp", "fa", "fa-dominated"))
     n = np.sqrt(len(bp))
     return Gap(
         float((bp - fa).mean()), float((bp - fa).std(ddof=1) / n),
         float((ours - fa).mean()), float((ours - fa).std(ddof=1) / n),
     )  # fmt: skip
+
+
+def _apart(result: Result) -> str:
+    """Return by how much the dominated start is better than the aligned one, in points, with its standard error."""
+    more, less = (100 * result.data["test_accuracy"].sel(rule=rule).values for rule in ("fa-dominated", "fa-aligned"))
+    return f"{(more - less).mean():+.1f} ± {(more - less).std(ddof=1) / np.sqrt(len(more)):.1f}"
 
 
 def _mean(result: Result, rule: str, what: str) -> float:
@@ -112,10 +130,11 @@ def _caption(sources: dict[str, list[Result]], fast: bool) -> str:
     ends = {name: runs[-1] for name, runs in sources.items()}
     gaps = "; ".join(f"{NAMES[name]}, n = {r.cell.classes}: {gap(r)}" for name, r in ends.items())
     controls = "; ".join(
-        f"{NAMES[name]} {100 * (_mean(r, 'fa-aligned', 'accuracy') - _mean(r, 'fa', 'accuracy')):+.1f} and "
-        f"{100 * (_mean(r, SCALED, 'accuracy') - _mean(r, 'fa', 'accuracy')):+.1f}"
+        f"{NAMES[name]} {100 * (_mean(r, 'fa-aligned', 'test_accuracy') - _mean(r, 'fa', 'test_accuracy')):+.1f} and "
+        f"{100 * (_mean(r, 'fa-scaled', 'test_accuracy') - _mean(r, 'fa', 'test_accuracy')):+.1f}"
         for name, r in ends.items()
     )
+    apart = "; ".join(f"{NAMES[name]} {_apart(r)}" for name, r in ends.items())
     aligned = "; ".join(
         f"{NAMES[name]} {_mean(r, 'fa', 'alignment'):.2f} → {_mean(r, 'fa-dominated', 'alignment'):.2f}"
         for name, r in ends.items()
@@ -124,27 +143,30 @@ def _caption(sources: dict[str, list[Result]], fast: bool) -> str:
     runs_kept = sum(int((d["last_margin"] >= 0).sum()) for d in kept)
     total = sum(d.sizes["seed"] for d in kept)
     signs = ", ".join(
-        f"{NAMES[name]} {100 * (max(_mean(r, s, 'accuracy') for s in ('usf', 'brsf', 'frsf'))):.1f} against "
-        f"{100 * _mean(r, 'fa-dominated', 'accuracy'):.1f}"
+        f"{NAMES[name]} {100 * (max(_mean(r, s, 'test_accuracy') for s in ('usf', 'brsf', 'frsf'))):.1f} against "
+        f"{100 * _mean(r, 'fa-dominated', 'test_accuracy'):.1f}"
         for name, r in ends.items()
     )
     cells = "; ".join(_setting(name, runs) for name, runs in sources.items())
     first = next(iter(ends.values())).cell
-    more = " The full preset has larger nets, MNIST, Fashion-MNIST and up to 200 classes." if fast else ""
+    more = " The full preset has larger nets, MNIST, MNIST with Fashion-MNIST, and up to 200 classes." if fast else ""
+    absent = "" if "cifar100" in sources else " CIFAR-100 was not run: python -m sims classes_cifar100 --full --record."
     return f"""What to see. (top) Test accuracy after training against the number of classes, mean and standard \
 deviation over seeds; (bottom) the cosine of update and negative gradient, mean over hidden layers and over \
 training. Does alignment dominance buy accuracy? At the most classes of each source (± standard errors over seeds, \
-paired): {gaps}. Its updates are better aligned: {aligned}. Two controls change the start without dominance: \
-read-outs along the feedback but short of dominance, and read-outs as long as the dominated ones in random \
-directions; over plain FA they gain {controls} points. Dominance is not for ever in practice: finite steps lower \
-κ_k, and at the end every neuron was still dominated in {runs_kept} of {total} runs. The best of the rules that \
+paired): {gaps}. Its updates are better aligned: {aligned}. Two controls tell dominance from \
+what else is new about the start: W_l = B_l without it, and rows as short as the dominated ones in random directions; \
+over plain FA they gain {controls} points. The dominated start less the first of them, {apart} points, is what \
+dominance adds, if anything, to alignment at the start. Nor is it for ever: finite steps lower κ_k, and at the end \
+every neuron was still dominated in {runs_kept} of {total} runs. The best of the rules that \
 follow signs (uSF, brSF, frSF) against the dominated start, in %: {signs}.
 
 What was run. Bias-free ReLU nets, softmax cross-entropy, SGD with momentum {first.momentum:g}, batches of \
 {first.batch}, weights Xavier-uniform, feedback as in BioTorch, constant rate, no decay (so Kolen–Pollack keeps its \
-B − W). A random subset of classes for every seed, the same for all rules. {cells}. Dominated start: W_1 as for the \
-others, W_{{l+1}}[:,k] = c·½‖W_l[k,:]‖²/‖B_{{l+1}}[:,k]‖²·B_{{l+1}}[:,k] with c = {STARTS["fa-dominated"]:g} (c = \
-{STARTS["fa-aligned"]:g} in the control); the feedback stays fixed.{more} CIFAR-100 was not run.
+B − W). A random subset of classes for every seed, the same for all rules. The rate of each rule, for every source and \
+n: the one that a pilot of half the epochs prefers, on a fifth of the training samples, held out. {cells}. Dominated \
+start: W_l = B_l for l ≥ 2, and rows, from the last hidden layer down, as short as dominance asks for; the feedback \
+stays fixed.{more}{absent}
 
 Whose it is. That better alignment improves feedback alignment on tasks with several classes is a claim of Robertson \
 & Koyejo (2024), who show accuracy against n on random subsets of classes; their nets, rates and n we do not know. \
@@ -159,7 +181,18 @@ def _setting(name: str, runs: list[Result]) -> str:
         f"{cell.source.samples} Gaussian inputs in {cell.source.n_in} dimensions, labelled by the largest of n random "
         "linear outputs"
     )  # fmt: skip
-    return f"{NAMES[name]}: {size}, hidden {widths}, η = {cell.rate:g}, {cell.epochs} epochs, {cell.seeds} seeds"
+    title = NAMES[name]
+    return f"{title}: {size}, hidden {widths}, {_rates(runs[-1])}, {cell.epochs} epochs, {cell.seeds} seeds"
+
+
+def _rates(result: Result) -> str:
+    """Return the rates at the most classes, with the rules that had them where they differ."""
+    found: dict[float, list[str]] = {}
+    for rule in result.cell.rules:
+        for rate in sorted(set(result.data["rate"].sel(rule=rule).values.tolist())):
+            found.setdefault(rate, []).append(str(_look(rule)["label"]).removesuffix(" (control)"))
+    told = [f"{rate:g}" + (f" ({', '.join(found[rate])})" if len(found) > 1 else "") for rate in sorted(found)]
+    return f"η = {' or '.join(told)}"
 
 
 FIGURE = Figure(

@@ -102,7 +102,8 @@ def _courses(axes: Axes, results: list[Result]) -> None:
     style.letter(axes, "a", "test accuracy as they learn")
     for way in WAYS:
         for result in _of(results, way.rule):
-            axes.plot(result.data["epoch"], 100 * result.data["test_accuracy"], **_look(way.rule, line=True))
+            accuracy, some = 100 * result.data["test_accuracy"], max(1, result.data.sizes["epoch"] // 12)
+            axes.plot(result.data["epoch"], accuracy, **_look(way.rule, line=True), markevery=some)
     axes.axhline(10, **style.ROUNDING)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="accuracy / %", ylim=(0, None))
@@ -128,7 +129,9 @@ def _angles(axes: Axes, results: list[Result], layer: str) -> None:
     for way in WAYS[1:]:
         for result in _of(results, way.rule):
             sent = result.data["sent_angle"].sel(sent_layer=layer)
-            axes.plot(result.data["step"], np.degrees(sent), **_look(way.rule, line=True) | {"markersize": 2.5})
+            axes.plot(
+                result.data["step"], np.degrees(sent), **_look(way.rule, line=True) | {"markersize": 3}, markevery=5
+            )
         axes.plot((0, STEPS), ANGLES[layer][way.rule], **PUBLISHED, color=_look(way.rule)["color"], clip_on=False)
     for start in STARTS:
         axes.plot((0, 2), (start, start), **style.THEORY)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from figures import (
     alignment,
+    benign,
     classes,
     conservation,
     convnets,
+    depth,
     dominance,
+    guided,
     integrators,
     loss_decay,
     low_rank,
@@ -33,13 +36,16 @@ FIGURES: dict[str, Figure] = {
         low_rank.FIGURE,
         teacher_student.FIGURE,
         practical_law.FIGURE,
+        benign.FIGURE,
         rule_laws.FIGURE,
         dominance.FIGURE,
         classes.FIGURE,
+        guided.FIGURE,
         minimum_norm.FIGURE,
         loss_decay.FIGURE,
         convnets.FIGURE,
         rule_benchmark.FIGURE,
+        depth.FIGURE,
     )
 }
 """The figures, in the order of the gallery."""

@@ -125,8 +125,10 @@ def _rates(group: Group) -> str:
     """Return the rates in words, each with the rules that have it."""
     found: dict[float, list[str]] = {}
     for rule in RULES:
+        tried = _of(group, rule)[0].cell.rates
         for rate in sorted({float(result.data["rate"]) for result in _of(group, rule)}, reverse=True):
-            found.setdefault(rate, []).append(style.RULES[rule].label)
+            edge = ", its lowest" if rate == min(tried) < max(tried) else ""
+            found.setdefault(rate, []).append(style.RULES[rule].label + edge)
     if len(found) == 1:
         return f"rate {next(iter(found)):g}"
     return "rate " + ", ".join(f"{rate:g} ({', '.join(rules)})" for rate, rules in sorted(found.items(), reverse=True))
@@ -150,15 +152,15 @@ def _caption(groups: list[Group]) -> str:
     rings = ""
     if any(_key(group) in ERRORS for group in groups):
         rings = """ Rings: published by Sanfiz & Akrout (2021) after 100 epochs (MNIST, Fashion-MNIST) or 250 \
-(CIFAR-10), and so below ours; an earlier draft of their table differs by 3 to 7 points for FA and DFA on CIFAR-10."""
+(CIFAR-10), far more than ours; an earlier draft of their table differs by 3 to 7 points for FA and DFA on CIFAR-10."""
     seen = ". ".join(said)
     return f"""What to see. Test errors of six ways to send errors back, least first, in per cent \
 (a mark for each seed, and means of them here). {seen}.{rings}
 
 What was run. {". ".join(ran)}. SGD with momentum 0.9, weights and feedback Xavier-uniform, biases zero, every layer \
 through its B, the first sends nothing; uSF: B = s sign(W) with s = √(2/(fan in + fan out)); brSF and frSF: |M| ⊙ \
-sign(W), M drawn at every step or once. Where there was a choice, the rate of each rule is the one at which a pilot of \
-one epoch did best on held-out training images, or the next best where the run diverged there.
+sign(W), M drawn at every step or once. Where there was a choice, the rate of each rule is the one at which a pilot \
+({groups[0][0].cell.pilot} epochs) did best on held-out training images, or the next best where the run diverged there.
 
 Whose it is. Rules, nets, starts, batches and decays are those of BioTorch; far fewer epochs, with the rate's falls \
 in proportion, the law of DFA's matrices (Gaussian, fan in) and standardised \

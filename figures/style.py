@@ -47,6 +47,13 @@ RULES: dict[str, Look] = {
 }
 """Every rule of `linfa.rules.REGISTRY`."""
 
+STARTS: dict[str, Look] = {
+    "dominated": Look("#0072b2", "D", "FA, dominated start"),
+    "aligned": Look("#66b2e6", "v", "FA, aligned start (control)"),
+    "scaled": Look("#99aabb", "X", "FA, scaled start (control)"),
+}
+"""Feedback alignment from the starts of `sims.starts`, in its blues."""
+
 SIMULATION: dict[str, Any] = {"linestyle": "-", "linewidth": 1.5}
 """What was measured: solid."""
 

@@ -123,6 +123,14 @@ class Classifier:
         ways += [train.Flip()] if self.flip else []
         return train.Training(self.optimiser.make(), self.epochs, self.batch, augmentation=tuple(ways), seed=self.seed)
 
+    def plain(self, x: torch.Tensor, images: Data) -> torch.Tensor:
+        """Return some of the images as the net is tested on them."""
+        import torch
+
+        for way in self.training().augmentation:
+            x = way.plain(x)
+        return images.ready(x, torch.float32)
+
     def model(self, images: Data, device: torch.device | str = "cpu", **options: Any) -> nn.Module:
         """Return the converted net, made with options of its own; the first layer sends no signal, and needs no B."""
         from linfa.nn import convert, models
@@ -133,13 +141,9 @@ class Classifier:
         else:
             channels = images.inputs.shape[1]
             plain = models.make(self.net, seed=self.seed, initialise=start, channels=channels, **options)
-        example = images.test_inputs[:2]
-        for way in self.training().augmentation:
-            example = way.plain(example)
+        example = self.plain(images.test_inputs[:2], images)
         first = next(name for name, module in plain.named_modules() if hasattr(module, "weight"))
-        made = convert(
-            plain, rule_of(self.rule, self.std), layers={first: "bp"}, seed=self.seed, example=example.float()
-        )
+        made = convert(plain, rule_of(self.rule, self.std), layers={first: "bp"}, seed=self.seed, example=example)
         return made.to(device)
 
 
@@ -198,10 +202,9 @@ class Looks:
 
     def __call__(self, trained: Trained) -> Looks:
         """Take place, and read for the first time."""
-        from linfa.nn.monitors import Monitors, SignalAngle, UpdateAngle, WeightAngle
+        from linfa.nn.monitors import Monitors, SentAngle, SignalAngle, UpdateAngle, WeightAngle
 
-        self.trained = trained
-        monitors = [WeightAngle(), SignalAngle(), UpdateAngle()]
+        monitors = [WeightAngle(), SignalAngle(), UpdateAngle(), SentAngle()]
         self.monitors = Monitors(trained.model, monitors, trained.inputs, lambda f: trained.loss(f, trained.targets))
         self.log(0)
         return self
@@ -209,9 +212,7 @@ class Looks:
     def log(self, step: int) -> Mapping[str, Any]:
         """Read; the next time is the first multiple of a number larger than this step, which is that number."""
         read = self.monitors.read()
-        sent = sent_angles(self.trained.model, self.trained.inputs, self.monitors.loss)
         self.rows[step] = {key: {k: float(v) for k, v in found.items()} for key, found in read.items()}
-        self.rows[step]["sent_angle"] = sent
         self.every = max(step + 1, math.ceil(1.2 * step))
         return {}
 
@@ -232,51 +233,6 @@ class Looks:
             place = f"{key.removesuffix('_angle')}_layer"
             found[key] = xr.DataArray(values, dims=("step", place), coords={place: list(layers)})
         return xr.Dataset(found, {"step": list(self.rows)})
-
-
-def sent_angles(model: nn.Module, x: torch.Tensor, loss: Any) -> dict[str, float]:
-    """Return what each layer alone does to the signal that comes to it, as a mean over samples.
-
-        arccos mean cos(B_lᵀ ż_l, W_lᵀ ż_l)
-
-    Args:
-        model: converted.
-        x: inputs.
-        loss: of the model's output.
-
-    Returns:
-        Angles by layer; the first layer sends nothing, and direct feedback nothing from ż_l.
-    """
-    import torch
-
-    from linfa.nn import fed_layers
-    from linfa.nn.streams.identity import untouched
-
-    layers, came, sent = fed_layers(model), {}, {}
-
-    def note(name: str) -> Any:
-        def hook(_: Any, inputs: tuple[Any, ...], z: Any) -> None:
-            came[name] = inputs[0].detach()
-            z.register_hook(lambda dz: sent.__setitem__(name, dz.detach()))
-
-        return hook
-
-    hooks = [layer.register_forward_hook(note(name)) for name, layer in layers.items()]
-    try:
-        with untouched(model), torch.enable_grad():
-            torch.autograd.grad(loss(model(x)), [layer.weight for layer in layers.values()])
-    finally:
-        for hook in hooks:
-            hook.remove()
-    found = {}
-    for name, layer in list(layers.items())[1:]:
-        given = layer.feedback.signal(layer, came[name], sent[name])
-        if given is not None:
-            h = came[name].requires_grad_()
-            true = torch.autograd.grad(layer.truly(h), h, sent[name])[0]
-            cosine = torch.cosine_similarity(given.double().flatten(1), true.double().flatten(1), eps=1e-300).mean()
-            found[name] = float(torch.arccos(cosine.clamp(-1, 1)))
-    return found
 
 
 def _small(seed: int, initialise: Callable[[nn.Module], None] | None) -> nn.Module:

@@ -67,6 +67,20 @@ def recorded(study: Study, folder: Path | None = None) -> list[Result] | None:
     return [opened(cell, found[k]) for k, cell in enumerate(cells)]
 
 
+def on_record(study: Study, folder: Path | None = None) -> list[Result]:
+    """Return the recorded results of a study's full preset; see `recorded`.
+
+    Raises:
+        ResultError: where there is no record, too.
+    """
+    found = recorded(study, folder)
+    if found is None:
+        raise ResultError(
+            f"of {study.name} there is no record: make it with python -m sims {study.name} --full --record"
+        )
+    return found
+
+
 def _write(study: Study, result: Result, home: Path) -> Path:
     if result.made is None:
         raise InputError("a record says where and when it was made: take the results from collect(study, fast=False)")

@@ -7,10 +7,13 @@ from typing import TypeVar
 from linfa.errors import InputError
 from sims import (
     alignment,
+    benign,
     classes,
     conservation,
     convnets,
+    depth,
     dominance,
+    guided,
     integrators,
     loss_decay,
     low_rank,
@@ -37,15 +40,21 @@ STUDIES: dict[str, Study] = {
         low_rank.STUDY,
         teacher_student.STUDY,
         practical_law.STUDY,
+        benign.STUDY,
         rule_laws.STUDY,
         dominance.STUDY,
         classes.STUDY,
+        guided.STUDY,
+        guided.PART,
+        classes.CIFAR100,
         minimum_norm.STUDY,
         loss_decay.STUDY,
         convnets.STUDY,
         convnets.PART,
         rule_benchmark.STUDY,
         rule_benchmark.PART,
+        depth.STUDY,
+        depth.PART,
     )
 }
 """The studies, in the order in which they are run."""

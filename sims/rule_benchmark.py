@@ -14,6 +14,7 @@ import xarray as xr
 from sims import classifier
 from sims.classifier import Classifier, Optimiser
 from sims.rates import first_that_ends, ranked, split
+from sims.starts import bounded
 from sims.study import Study
 
 RULES = ("bp", "fa", "dfa", "usf", "brsf", "frsf")
@@ -38,23 +39,14 @@ WHOLE = (
 )
 """All images, for fewer epochs than published; for a GPU."""
 
-FEW = tuple(replace(lenet(data, 5), train=20_000, test=4_000) for data in ("mnist", "fashion_mnist"))
-"""A part of the grey images: minutes on one core, two starts each."""
-
-FEWER = (
-    replace(cifar("lenet-cifar", 8), train=10_000, test=4_000),
-    replace(cifar("resnet20", 6), train=10_000, test=4_000),
-)
-"""A part of CIFAR-10: half an hour on one core."""
+FEW_IMAGES = tuple(replace(lenet(data, 5), train=20_000, test=4_000) for data in ("mnist", "fashion_mnist"))
+"""A part of the grey images: minutes on one core."""
 
 DIGITS = replace(lenet("digits", 4), net="small", batch=32)
 """The same on embedded digits, in seconds."""
 
-RATES = {"lenet-mnist": (0.01, 0.003, 0.001), "lenet-cifar": (0.1, 0.01)}
+RATES = {"small": (0.01, 0.003, 0.001), "lenet-mnist": (0.03, 0.01, 0.003, 0.001), "lenet-cifar": (0.1, 0.03, 0.01)}
 """η to choose from; 0.1 is BioTorch's for CIFAR-10, for grey images we do not know theirs."""
-
-HELD, LEARNT = 2_000, 8_000
-"""Training images of a pilot of one epoch: how many are held out of it, and at most how many it learns from."""
 
 
 @dataclass(frozen=True)
@@ -64,25 +56,39 @@ class Cell:
     Args:
         setting: all but the rate.
         rates: η to choose from by a pilot; one is taken as it is.
+        held: training images that are held out of the pilot.
+        learnt: at most how many others it learns from.
+        pilot: its epochs.
     """
 
     setting: Classifier
     rates: tuple[float, ...]
+    held: int = 2_000
+    learnt: int = 8_000
+    pilot: int = 2
 
     def at(self, rate: float) -> Classifier:
         """Return the setting at a rate."""
         return replace(self.setting, optimiser=replace(self.setting.optimiser, rate=rate))
 
-    def pilot(self, rate: float) -> float:
-        """Return the accuracy on held-out training images after an epoch."""
-        images = split(self.setting.images(), HELD, LEARNT)
-        return float(classifier.trained(replace(self.at(rate), epochs=1), images=images)["test_accuracy"][-1])
+    def run(self, rate: float) -> xr.Dataset:
+        """Return a run at a rate; see `sims.starts.bounded` for what counts as diverged."""
+        history = classifier.trained(self.at(rate))
+        bounded(history["loss"].values, 10)
+        return history
+
+    def preferred(self, rate: float) -> float:
+        """Return the accuracy of the pilot on held-out training images."""
+        images, short = split(self.setting.images(), self.held, self.learnt), replace(self.at(rate), epochs=self.pilot)
+        history = classifier.trained(short, images=images)
+        bounded(history["loss"].values, 10)
+        return float(history["test_accuracy"][-1])
 
 
-def under(settings: tuple[Classifier, ...], seeds: tuple[int, ...] = (0,)) -> tuple[Cell, ...]:
+def under(settings: tuple[Classifier, ...], seeds: tuple[int, ...] = (0,), **pilot: int) -> tuple[Cell, ...]:
     """Return every setting under every rule, from several starts."""
     return tuple(
-        Cell(replace(setting, rule=rule, seed=seed), RATES.get(setting.net, (setting.optimiser.rate,)))
+        Cell(replace(setting, rule=rule, seed=seed), RATES.get(setting.net, (setting.optimiser.rate,)), **pilot)
         for setting in settings
         for rule in RULES
         for seed in seeds
@@ -91,18 +97,17 @@ def under(settings: tuple[Classifier, ...], seeds: tuple[int, ...] = (0,)) -> tu
 
 def cells(fast: bool) -> tuple[Cell, ...]:
     """Return every rule on digits; or on all images, which takes a GPU."""
-    return under((DIGITS,) if fast else WHOLE)
+    return under((DIGITS,), held=300, pilot=1) if fast else under(WHOLE)
 
 
 def part(fast: bool) -> tuple[Cell, ...]:
     """Return every rule in part; fast, one of them on digits for one epoch."""
-    return under((replace(DIGITS, epochs=1),))[:1] if fast else (*under(FEWER), *under(FEW, (0, 1)))
+    return under((replace(DIGITS, epochs=1),), held=300, pilot=1)[:1] if fast else under(FEW_IMAGES)
 
 
 def compute(cell: Cell) -> xr.Dataset:
     """Train, and return the mean loss and the test accuracy by epoch, and the rate; angles are for `convnets`."""
-    rates = ranked(cell.rates, cell.pilot)
-    rate, history = first_that_ends(rates, lambda rate: classifier.trained(cell.at(rate)))
+    rate, history = first_that_ends(ranked(cell.rates, cell.preferred), cell.run)
     return history[["loss", "test_accuracy"]].assign(rate=rate)
 
 

@@ -11,13 +11,9 @@ from sims import convnets
 from sims.convnets import DIGITS, PAPER, WAYS, under
 
 torch = pytest.importorskip("torch")
-from torch import nn
-
-from linfa.nn import convert
-from linfa.nn.monitors import Monitors, SignalAngle
-from linfa.nn.train import CrossEntropy, Data
-from sims.classifier import Optimiser, rule_of, sent_angles
-from sims.recorded import recorded
+from linfa.nn.train import Data
+from sims.classifier import Optimiser, rule_of
+from sims.recorded import on_record
 
 pytestmark = pytest.mark.usefixtures("unchecked_for_speed")
 
@@ -27,42 +23,6 @@ NOTHING = Data(*[torch.zeros(4, 3, 32, 32), torch.zeros(4).long()] * 2)
 
 def way(rule):
     return next(w for w in WAYS if w.rule == rule)
-
-
-def deep(rule, *, double=True):
-    """A linear net of three layers with feedback, a batch with its classes, and the loss."""
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(6, 7), nn.Linear(7, 5), nn.Linear(5, 4))
-    x, y = torch.randn(9, 6), torch.randint(4, (9,))
-    if double:
-        net, x = net.double(), x.double()
-    return convert(net, rule), x, y, lambda f: CrossEntropy()(f, y)
-
-
-def test_the_angle_of_a_layer_is_that_of_its_two_ways_back():
-    """Against NumPy: ż of the read-out by hand, B_lᵀż_l, W_lᵀż_l, and the mean of their cosines."""
-    net, x, y, loss = deep("fa")
-    W, B = ([m.weight.detach().numpy() for m in net], [m.feedback.B.numpy() for m in net])
-    with torch.no_grad():
-        f = net(x).numpy()
-    p = np.exp(f) / np.exp(f).sum(1, keepdims=True)
-    dz, found = (np.eye(4)[y] - p) / len(y), {}
-    for l in (2, 1):
-        fed, true = dz @ B[l], dz @ W[l]
-        cosines = (fed * true).sum(1) / np.linalg.norm(fed, axis=1) / np.linalg.norm(true, axis=1)
-        found[str(l)], dz = np.arccos(cosines.mean()), fed
-    assert sent_angles(net, x, loss) == pytest.approx(found, rel=1e-12)
-
-
-def test_with_backprop_nothing_is_turned_and_without_activations_the_first_turn_is_the_whole_angle():
-    net, x, _, loss = deep("bp", double=False)
-    # arccos(1 − c) = √(2c), and c is a few units of rounding of sums over ten numbers.
-    assert max(sent_angles(net, x, loss).values()) < np.sqrt(2 * 100 * np.finfo(np.float32).eps)
-    net, x, _, loss = deep("usf")
-    signal = Monitors(net, [SignalAngle()], x, loss).read()["signal_angle"]
-    sent = sent_angles(net, x, loss)
-    assert signal["1"] == pytest.approx(sent["2"], rel=1e-12)
-    assert abs(signal["0"] - sent["1"]) > 1e-2
 
 
 def influence(w, m):
@@ -128,9 +88,9 @@ def test_what_cannot_be_meant_is_refused():
         rule_of("bp", 0.1)
 
 
-def test_the_record_has_the_published_starts_and_least_angles_and_tells_signs_from_random_feedback():
+def test_the_record_has_the_published_starts_and_least_angles():
     """Large layers start within 0.1 degrees of theory; what is published is read off to a degree or two."""
-    found = {r.cell.rule: r.data for r in recorded(convnets.PART)}
+    found = {r.cell.rule: r.data for r in on_record(convnets.PART)}
     for rule, start, conv2, fc1 in (("usf-sn", 30.00, 22.5, 20.5), ("usf-init", 46.29, 34, 30)):
         data = found[rule]
         starts = np.degrees(data["weight_angle"].sel(step=0, weight_layer=["conv2", "fc1"]))
@@ -139,7 +99,14 @@ def test_the_record_has_the_published_starts_and_least_angles_and_tells_signs_fr
         assert least.values == pytest.approx([conv2, fc1], abs=2)
         turned = data["sent_angle"].sel(sent_layer="conv2")
         assert float(turned[-1]) > float(turned.min()) + np.radians(2)
-    final = {rule: float(data["test_accuracy"][-1]) for rule, data in found.items()}
-    assert final["bp"] > final["usf-init"]
-    assert abs(final["bp"] - final["usf-sn"]) < 0.03
-    assert min(final[r] for r in ("bp", "usf-sn", "usf-init")) > 2 * max(final[r] for r in ("fa", "fa-dense"))
+
+
+def test_in_the_record_of_the_published_setting_the_order_and_the_accuracies_are_the_published_ones():
+    """BP ≳ uSF-SN ≳ uSF-Init ≫ FA Toeplitz > FA dense, each within the least of the published spreads, 3 points."""
+    final = {r.cell.rule: 100 * float(r.data["test_accuracy"][-1]) for r in on_record(convnets.PART)}
+    published = {"bp": 75.80, "fa-dense": 35.77, "fa": 40.07, "usf-init": 74.30, "usf-sn": 75.67}
+    assert all(abs(final[rule] - published[rule]) < 3 for rule in published)
+    assert final["bp"] > final["usf-init"] - 1
+    assert final["usf-sn"] > final["usf-init"] - 1
+    assert min(final["usf-sn"], final["usf-init"]) > final["fa"] + 25
+    assert final["fa"] > final["fa-dense"]

@@ -88,6 +88,9 @@ def test_a_record_is_what_was_computed_with_where_and_when(home):
 def test_there_is_no_record_of_a_study_that_keeps_none_or_has_none_yet(home, tmp_path):
     assert recorded.recorded(TOY, tmp_path / "elsewhere") is None
     assert recorded.recorded(replace(TOY, recorded=0), home) is None
+    assert len(recorded.on_record(TOY, home)) == len(cells(False))
+    with pytest.raises(ResultError, match="of toy there is no record: make it with python -m sims toy --full --record"):
+        recorded.on_record(TOY, tmp_path / "elsewhere")
     with pytest.raises(InputError, match="the study toy keeps no record"):
         recorded.record(replace(TOY, recorded=0), fresh(TOY, home / "cache"), home)
 

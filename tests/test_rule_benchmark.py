@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sims import classifier, rule_benchmark
-from sims.recorded import recorded
+from sims.recorded import on_record
 from sims.rule_benchmark import DIGITS, RULES, cifar, lenet, under
 
 pytest.importorskip("torch")
@@ -47,11 +47,13 @@ def test_weights_and_feedback_start_xavier_uniform_and_every_other_layer_has_its
 
 
 def test_signs_err_less_than_random_feedback_on_digits():
-    """Two proportions of 360, refused below 5 standard errors."""
-    cells = {c.setting.rule: c for c in under((DIGITS,))}
-    found = {rule: rule_benchmark.compute(cells[rule]) for rule in ("usf", "dfa")}
-    p, q = (float(found[rule]["test_accuracy"][-1]) for rule in ("usf", "dfa"))
+    """Each at its rate; two proportions of 360, refused below 5 standard errors."""
+    found = {
+        c.setting.rule: rule_benchmark.compute(c) for c in rule_benchmark.cells(True) if c.setting.rule in ("usf", "fa")
+    }
+    p, q = (float(found[rule]["test_accuracy"][-1]) for rule in ("usf", "fa"))
     assert p - q > 5 * np.sqrt((p * (1 - p) + q * (1 - q)) / 360)
+    assert all(float(data["loss"][-1]) <= 2 * np.log(10) for data in found.values())
 
 
 def test_the_rate_falls_in_training_and_direct_feedback_turns_no_signal():
@@ -62,10 +64,13 @@ def test_the_rate_falls_in_training_and_direct_feedback_turns_no_signal():
     assert "sent_angle" not in dfa
 
 
-def test_in_the_record_backprop_errs_least_and_fixed_signs_less_than_random_feedback_for_every_seed():
-    found = {(r.cell.setting.data, r.cell.setting.seed, r.cell.setting.rule): float(r.data["test_accuracy"][-1])
-             for r in recorded(rule_benchmark.PART)}  # fmt: skip
-    for data, seed in {key[:2] for key in found}:
-        accuracy = {rule: found[data, seed, rule] for rule in RULES}
+def test_in_the_record_backprop_errs_least_and_fixed_signs_less_than_random_feedback_everywhere():
+    found = on_record(rule_benchmark.PART)
+    places = {(r.cell.setting.data, r.cell.setting.net, r.cell.setting.seed) for r in found}
+    assert len(found) == len(places) * len(RULES)
+    for place in places:
+        accuracy = {s.rule: float(r.data["test_accuracy"][-1]) for r in found
+                    if (s := r.cell.setting, (s.data, s.net, s.seed))[1] == place}  # fmt: skip
         assert max(accuracy, key=accuracy.get) == "bp"
         assert min(accuracy["usf"], accuracy["frsf"]) > max(accuracy["fa"], accuracy["dfa"])
+    assert all(float(r.data["loss"][-1]) <= 2 * np.log(10) for r in found)

@@ -1,4 +1,4 @@
-"""Decay buys dominance: where it does not more than double from layer to layer, every neuron's debt fades."""
+"""Under decay that does not more than double from layer to layer, what a neuron owes to dominance fades."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def derive(proof: Proof) -> None:
     proof.say(
         "So if μ_{l+1} ≤ 2μ_l, then Q(t) ≤ e^{−μ_{l+1}t} Q(0) (Grönwall): a neuron that alignment dominates at the "
         "start is dominated for ever, and one that is not owes less and less, ⟨B_{l+1}[:,k], W_{l+1}[:,k]⟩ ≥ "
-        "½‖W_l[k,:]‖² − e^{−μ_{l+1}t} Q(0). Doubling is the case of equality (theory/depth_doubling_decay)."
+        "½‖W_l[k,:]‖² − e^{−μ_{l+1}t} Q(0). Norms may fade as well: what is proved is lim sup Q ≤ 0, and not that κ is "
+        "positive after some time. Doubling is the case of equality (theory/depth_doubling_decay)."
     )
     _rest(proof)
     _steps(proof)
@@ -86,7 +87,8 @@ def _tight(proof: Proof) -> None:
 CLAIM = Claim(
     name="decay_dominance",
     statement="Under decay with μ_{l+1} ≤ 2μ_l what a neuron owes fades, Q_k(t) ≤ e^{−μ_{l+1}t}Q_k(0), whatever the "
-    "start; and at rest every neuron is aligned, ⟨B_{l+1}[:,k], W_{l+1}[:,k]⟩ = (μ_l/μ_{l+1})‖W_l[k,:]‖².",
+    "start; and at rest, if μ_{l+1} > 0, ⟨B_{l+1}[:,k], W_{l+1}[:,k]⟩ = (μ_l/μ_{l+1})‖W_l[k,:]‖²: every neuron whose "
+    "weights have not died is aligned.",
     latex=r"\dot Q_k = -\mu_{l+1} Q_k - (\mu_l - \tfrac12\mu_{l+1})\lVert W_l[k,:]\rVert^2,\qquad "
     r"U = \mu W \Rightarrow \langle B_{l+1}[:,k], W_{l+1}[:,k]\rangle = "
     r"\tfrac{\mu_l}{\mu_{l+1}}\lVert W_l[k,:]\rVert^2",

@@ -21,6 +21,9 @@ from linfa.nn.streams.law import add
 from linfa.nn.streams.terms import Reader, entries
 from linfa.nn.streams.trace import Example
 
+ROUNDS = 1000
+"""How often rows are shortened; in a chain once per layer is enough."""
+
 
 @torch.no_grad()
 def dominate(model: nn.Module, example: Example, c: float = 1.5) -> Streams:
@@ -46,22 +49,28 @@ def dominate(model: nn.Module, example: Example, c: float = 1.5) -> Streams:
 
     Source: theory's A1; neuron dominance is of Robertson & Koyejo 2024, this start is ours.
     """
-    if not c >= 1:
-        raise InputError(f"what is owed must be paid at least once, c ≥ 1; got {c}")
+    if not 1 <= c < float("inf"):
+        raise InputError(f"what is owed must be paid at least once, 1 ≤ c < ∞; got {c}")
     streams = laws(model, example)
     if not streams.readers:
         raise InputError(f"no law trades against a feedback of the weight's shape:\n{streams!r}")
-    for reader in streams.readers:
-        reader.moved.copy_(_fixed(reader))
+    feedback = [_fixed(reader) for reader in streams.readers]
+    before = [(p, p.clone()) for p in model.parameters()]
+    for reader, B in zip(streams.readers, feedback, strict=True):
+        reader.moved.copy_(B)
     traded = _traded(streams)
-    for _ in range(len(streams) + 1):
-        owed, paid = c * _owed(streams), _paid(streams)
-        if bool((owed <= paid * (1 + 1e-6))[traded].all()):
+    for sweep in range(ROUNDS):
+        needed, paid = c * owed(streams), _paid(streams)
+        if bool((needed <= paid)[traded].all()):
             return streams
-        _shorten(streams, torch.where(traded & (owed > paid), (paid / owed).sqrt(), 1.0))
+        # What writes into a stream may read from it, too: there a round pays less than it was to pay, and some more
+        # is taken off, so that rounds come to an end.
+        more = 1.0 if sweep <= len(streams) else 0.99
+        _shorten(streams, torch.where(traded & (needed > paid), more * (paid / needed).sqrt(), 1.0))
+    for parameter, was in before:
+        parameter.copy_(was)
     raise InputError(
-        "some channels owe more than they are paid, however short their rows: a stream that the net adds to itself, "
-        "layer by layer, needs a normalisation before it is added"
+        f"no start that alignment dominates was found in {ROUNDS} rounds of shortening rows; the model is as it was"
     )
 
 
@@ -82,8 +91,8 @@ def _traded(streams: Streams) -> Tensor:
     return read[:-1]
 
 
-def _owed(streams: Streams) -> Tensor:
-    """Return Σ_writers ½‖·‖² by channel."""
+def owed(streams: Streams) -> Tensor:
+    """Return Σ_writers ½‖·‖², what alignment must pay for, by channel: shape (channels,), in double precision."""
     total = streams.nothing()
     for writer in streams.writers:
         add(total, writer.index, writer.slots.sum(writer.potential().value(entries(writer.moved))))
@@ -99,8 +108,10 @@ def _paid(streams: Streams) -> Tensor:
 
 
 def _shorten(streams: Streams, factor: Tensor) -> None:
-    """Multiply what writes into each channel by its factor; what has no law stays."""
+    """Multiply what writes into each channel by its factor, rounded down; what has no law stays."""
     factor = torch.cat([factor, factor.new_ones(1)])
     for writer in streams.writers:
         W = writer.moved
-        W.copy_(writer.slots.scaled(W, factor[writer.index].to(W.dtype)))
+        down = 1 - 4 * torch.finfo(W.dtype).eps
+        each = torch.where(factor < 1, factor * down, factor)
+        W.copy_(writer.slots.scaled(W, each[writer.index].to(W.dtype)))

@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 
 from figures import style
 from figures.figure import Collect, Figure
+from figures.names import SETS
 from figures.practical_law import OUTGOING
-from figures.rule_benchmark import NAMES
 from sims.benign import RULES, STUDY
 from sims.study import Result
 
@@ -168,7 +168,7 @@ many of the wrong labels are memorised: {learnt}. Grey dotted: the fraction of w
 wrong labels are being memorised. (b) {_price(runs, end, level)} (c) Of the images with a wrong label: those given \
 that label (filled marks), and those given the class that they show (open marks). (d) {_gained(runs, noisy)}
 
-What was run. {cell.images.samples:,} random images of {NAMES[cell.images.name]}, {level:.0f} % of the labels \
+What was run. {cell.images.samples:,} random images of {SETS[cell.images.name]}, {level:.0f} % of the labels \
 replaced by other classes; {tested:,} test images; a net with hidden layers of \
 {" and ".join(map(str, cell.hidden))} ReLU units and no biases, weights Xavier-uniform, feedback as in BioTorch; \
 softmax cross-entropy; SGD with momentum \

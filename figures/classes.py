@@ -10,21 +10,13 @@ from matplotlib.figure import Figure as Sheet
 
 from figures import style
 from figures.figure import Collect, Figure
+from figures.names import SETS
 from sims.classes import CIFAR100, STUDY, Images
 from sims.recorded import recorded
 from sims.study import Result, Study
 
 LOOKS = {f"fa-{start}": look for start, look in style.STARTS.items()}
 """Starts of feedback alignment, in its blues; the rules' own looks are in `style.RULES`."""
-
-NAMES = {
-    "digits": "digits",
-    "mnist": "MNIST",
-    "fashion_mnist": "Fashion-MNIST",
-    "mnist+fashion_mnist": "MNIST + Fashion",
-    "cifar100": "CIFAR-100",
-    "teacher": "teacher",
-}
 
 
 class Gap(NamedTuple):
@@ -39,12 +31,16 @@ class Gap(NamedTuple):
     spread: float
     """Its standard error."""
 
+    @property
+    def clear(self) -> bool:
+        """Whether the gap is more than two standard errors wide."""
+        return self.gap > 2 * self.error
+
     def __str__(self) -> str:
         told = (
             f"BP − FA = {self.gap:.1f} ± {self.error:.1f}, dominated − FA = {self.gain:+.1f} ± {self.spread:.1f} points"
         )
-        clear = self.gap > 2 * self.error
-        return told + (f", {100 * self.gain / self.gap:.0f} % of the gap" if clear else "; no clear gap to close")
+        return told + (f", {100 * self.gain / self.gap:.0f} % of the gap" if self.clear else "; no clear gap to close")
 
 
 def draw(fast: bool, collect: Collect) -> tuple[Sheet, str]:
@@ -52,12 +48,12 @@ def draw(fast: bool, collect: Collect) -> tuple[Sheet, str]:
     results = [result for study in studies(fast) for result in collect(study)]
     sources = {name: [r for r in results if _name(r) == name] for name in dict.fromkeys(map(_name, results))}
     sheet = style.sheet(style.DOUBLE, 5.3)
-    sources = {name: sources[name] for name in NAMES if name in sources}
+    sources = {name: sources[name] for name in SETS if name in sources}
     grid = sheet.add_gridspec(3, len(sources), height_ratios=(1, 1, 0.28))
     for i, (name, runs) in enumerate(sources.items()):
         up, down = sheet.add_subplot(grid[0, i]), sheet.add_subplot(grid[1, i])
-        style.letter(up, "abcdefghijkl"[i], NAMES[name])
-        style.letter(down, "abcdefghijkl"[len(sources) + i], NAMES[name])
+        style.letter(up, "abcdefghijkl"[i], SETS[name])
+        style.letter(down, "abcdefghijkl"[len(sources) + i], SETS[name])
         _curves(up, runs, "test_accuracy", 100.0)
         _curves(down, runs, "alignment", 1.0)
         up.set_ylabel("test accuracy, %" if i == 0 else "")
@@ -115,6 +111,18 @@ def gap(result: Result) -> Gap:
     )  # fmt: skip
 
 
+def closed(result: Result, rule: str) -> float:
+    """Return which part of the gap from FA to BP a rule closes, by means over seeds; `gap` says whether it is clear."""
+    low, high, ours = (_mean(result, name, "test_accuracy") for name in ("fa", "bp", rule))
+    return (ours - low) / (high - low)
+
+
+def _gained(result: Result, rule: str) -> str:
+    """Return by how many points a start is better than plain FA, and of a clear gap the part."""
+    points = f"{100 * (_mean(result, rule, 'test_accuracy') - _mean(result, 'fa', 'test_accuracy')):+.1f}"
+    return points + (f" ({100 * closed(result, rule):.0f} %)" if gap(result).clear else "")
+
+
 def _apart(result: Result) -> str:
     """Return by how much the dominated start is better than the aligned one, in points, with its standard error."""
     more, less = (100 * result.data["test_accuracy"].sel(rule=rule).values for rule in ("fa-dominated", "fa-aligned"))
@@ -128,22 +136,20 @@ def _mean(result: Result, rule: str, what: str) -> float:
 def _caption(sources: dict[str, list[Result]], fast: bool) -> str:
     """Return what to see, what was run, and whose it is."""
     ends = {name: runs[-1] for name, runs in sources.items()}
-    gaps = "; ".join(f"{NAMES[name]}, n = {r.cell.classes}: {gap(r)}" for name, r in ends.items())
+    gaps = "; ".join(f"{SETS[name]}, n = {r.cell.classes}: {gap(r)}" for name, r in ends.items())
     controls = "; ".join(
-        f"{NAMES[name]} {100 * (_mean(r, 'fa-aligned', 'test_accuracy') - _mean(r, 'fa', 'test_accuracy')):+.1f} and "
-        f"{100 * (_mean(r, 'fa-scaled', 'test_accuracy') - _mean(r, 'fa', 'test_accuracy')):+.1f}"
-        for name, r in ends.items()
+        f"{SETS[name]} {_gained(r, 'fa-aligned')} and {_gained(r, 'fa-scaled')}" for name, r in ends.items()
     )
-    apart = "; ".join(f"{NAMES[name]} {_apart(r)}" for name, r in ends.items())
+    apart = "; ".join(f"{SETS[name]} {_apart(r)}" for name, r in ends.items())
     aligned = "; ".join(
-        f"{NAMES[name]} {_mean(r, 'fa', 'alignment'):.2f} → {_mean(r, 'fa-dominated', 'alignment'):.2f}"
+        f"{SETS[name]} {_mean(r, 'fa', 'alignment'):.2f} → {_mean(r, 'fa-dominated', 'alignment'):.2f}"
         for name, r in ends.items()
     )
     kept = [r.data.sel(rule="fa-dominated") for runs in sources.values() for r in runs]
     runs_kept = sum(int((d["last_margin"] >= 0).sum()) for d in kept)
     total = sum(d.sizes["seed"] for d in kept)
     signs = ", ".join(
-        f"{NAMES[name]} {100 * (max(_mean(r, s, 'test_accuracy') for s in ('usf', 'brsf', 'frsf'))):.1f} against "
+        f"{SETS[name]} {100 * (max(_mean(r, s, 'test_accuracy') for s in ('usf', 'brsf', 'frsf'))):.1f} against "
         f"{100 * _mean(r, 'fa-dominated', 'test_accuracy'):.1f}"
         for name, r in ends.items()
     )
@@ -156,9 +162,9 @@ deviation over seeds; (bottom) the cosine of update and negative gradient, mean 
 training. Does alignment dominance buy accuracy? At the most classes of each source (± standard errors over seeds, \
 paired): {gaps}. Its updates are better aligned: {aligned}. Two controls tell dominance from \
 what else is new about the start: W_l = B_l without it, and rows as short as the dominated ones in random directions; \
-over plain FA they gain {controls} points. The dominated start less the first of them, {apart} points, is what \
-dominance adds, if anything, to alignment at the start. Nor is it for ever: finite steps lower κ_k, and at the end \
-every neuron was still dominated in {runs_kept} of {total} runs. The best of the rules that \
+over plain FA they gain, in points and of a clear gap, {controls}. The dominated start less the first of them, {apart} \
+points, is what dominance adds, if anything, to alignment at the start. Nor is it for ever: finite steps lower κ_k, \
+and at the end every neuron was still dominated in {runs_kept} of {total} runs. The best of the rules that \
 follow signs (uSF, brSF, frSF) against the dominated start, in %: {signs}.
 
 What was run. Bias-free ReLU nets, softmax cross-entropy, SGD with momentum {first.momentum:g}, batches of \
@@ -181,7 +187,7 @@ def _setting(name: str, runs: list[Result]) -> str:
         f"{cell.source.samples} Gaussian inputs in {cell.source.n_in} dimensions, labelled by the largest of n random "
         "linear outputs"
     )  # fmt: skip
-    title = NAMES[name]
+    title = SETS[name]
     return f"{title}: {size}, hidden {widths}, {_rates(runs[-1])}, {cell.epochs} epochs, {cell.seeds} seeds"
 
 

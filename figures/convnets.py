@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
@@ -12,10 +10,9 @@ from matplotlib.ticker import MaxNLocator
 
 from figures import style
 from figures.figure import Collect, Figure
+from figures.preset import largest
 from sims.convnets import PART, STUDY, WAYS
-from sims.made import device
-from sims.recorded import recorded
-from sims.study import Result, Study
+from sims.study import Result
 
 LOOKS = {way.rule: style.RULES.get(way.rule) for way in WAYS} | {
     "fa": style.RULES["fa"]._replace(label="FA Toeplitz"),
@@ -48,12 +45,6 @@ NAMES = {"conv2": "conv 2", "fc1": "dense 1", "fc2": "dense 2", "fc3": "dense 3,
 """The layers that send a signal back."""
 
 
-def largest(fast: bool, whole: Study, part: Study) -> Study:
-    """Return the study to show: the whole where it is fast, on record, or a GPU is there; or else its part."""
-    gpu = find_spec("torch") is not None and device().type == "cuda"
-    return whole if fast or gpu or recorded(whole) is not None else part
-
-
 def draw(fast: bool, collect: Collect) -> tuple[Sheet, str]:
     """Return the six panels and their caption."""
     results = collect(largest(fast, STUDY, PART))
@@ -66,15 +57,11 @@ def draw(fast: bool, collect: Collect) -> tuple[Sheet, str]:
         _angles(axes, results, layer)
     handles = [Line2D([], [], **_look(way.rule, line=True)) for way in WAYS]
     handles += [
-        Line2D([], [], label="published", **PUBLISHED, color="black"),
+        Line2D([], [], label="published", **style.PUBLISHED, color="black"),
         Line2D([], [], label="theory of the start", **style.THEORY),
     ]
     sheet.legend(handles=handles, loc="outside lower center", ncols=4)
     return sheet, _caption(results)
-
-
-PUBLISHED = {"marker": "o", "markersize": 5, "markerfacecolor": "none", "markeredgewidth": 1.1, "linestyle": "none"}
-"""A published value: a ring in the rule's colour."""
 
 
 def _look(rule: str, *, line: bool = False) -> dict[str, object]:
@@ -117,7 +104,7 @@ def _bars(axes: Axes, results: list[Result]) -> None:
         axes.bar(place, final.mean(), 0.6, color=look["color"])
         if len(final) > 1:
             axes.vlines(place, final.min(), final.max(), color="#777777", linewidth=1.5)
-        axes.plot(place + 0.42, ACCURACY[way.rule], **PUBLISHED, color=look["color"])
+        axes.plot(place + 0.42, ACCURACY[way.rule], **style.PUBLISHED, color=look["color"])
         axes.text(place, final.mean() + 1.5, f"{final.mean():.1f}", ha="center", va="bottom")
     labels = [str(_look(way.rule)["label"]).replace(" ", "\n").replace("-", "-\n") for way in WAYS]
     axes.set(ylabel="accuracy / %", xticks=range(len(WAYS)), xticklabels=labels, ylim=(0, 100))
@@ -132,7 +119,7 @@ def _angles(axes: Axes, results: list[Result], layer: str) -> None:
             axes.plot(
                 result.data["step"], np.degrees(sent), **_look(way.rule, line=True) | {"markersize": 3}, markevery=5
             )
-        axes.plot((0, STEPS), ANGLES[layer][way.rule], **PUBLISHED, color=_look(way.rule)["color"], clip_on=False)
+        axes.plot((0, STEPS), ANGLES[layer][way.rule], **style.PUBLISHED, color=_look(way.rule)["color"], clip_on=False)
     for start in STARTS:
         axes.plot((0, 2), (start, start), **style.THEORY)
     axes.axhline(90, **style.ROUNDING)

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure as Sheet
 from matplotlib.lines import Line2D
 
 from figures import style
-from figures.convnets import largest
 from figures.figure import Collect, Figure
+from figures.preset import largest
 from sims.depth import PART, RULES, STUDY
 from sims.study import Result
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure as Sheet
 
 from figures import style
 from figures.figure import Collect, Figure
+from figures.names import SETS
 from sims.dominance import STARTS, STUDY, Paths, Phase
 from sims.study import Result
 
@@ -18,8 +19,6 @@ COLORS = dict(zip(STARTS, (style.RULES[rule].color for rule in ("fa", "readout",
 
 LEARNT = 0.05
 """A run counts as having learnt where at most this part of its loss is left."""
-
-IMAGES = {"digits": "digits", "mnist": "MNIST"}
 
 
 class Counts(NamedTuple):
@@ -187,7 +186,7 @@ def _caption(path: Result, phases: list[Result], shown: list[Result], fast: bool
     peak = float((data["loss"].max("time") / data["loss"][0]).sel(start="opposed"))
     kappa = float(data["kappa"].sel(start="dominated")[0].min())
     drift = float((data["kappa"][0] - data["kappa"]).max())
-    sets = ", ".join(dict.fromkeys(IMAGES[r.cell.images.data] for r in phases))
+    sets = ", ".join(dict.fromkeys(SETS[r.cell.images.data] for r in phases))
     more = " The full preset adds MNIST, scales, angles and draws." if fast else ""
     return f"""What to see. (a) One ReLU net with one output from three starts that share W_1 and every |a_k|: with \
 the signs of the feedback (alignment dominates: κ_k = a_kb_k − ½‖w_k‖² ≥ {kappa:.3f}), with random signs, with \
@@ -202,7 +201,7 @@ above the least, of ReLU nets above zero, which {cell.hidden} units may not reac
 scales and angles ("learnt": at most {100 * LEARNT:.0f} % is left). {counts}. With several outputs no theorem speaks \
 of L itself; the potential ½E‖Bᵀ(y − f)‖² of the linear nets fell on {fell} of {total} dominated starts, as it must.
 
-What was run. The first {cell.images.samples} images of {IMAGES[cell.images.data]}, \
+What was run. The first {cell.images.samples} images of {SETS[cell.images.data]}, \
 {cell.images.side}×{cell.images.side}, white; squared loss; even against odd digits (±1), or ten classes one-hot; \
 {cell.hidden} hidden units without bias; B with entries ±1. (a–d) W_1 ~ N(0, {cell.scale:g}²/n_0), |a_k| = \
 {1 + cell.margin:g}·½‖w_k‖², {cell.steps} steps of η = {cell.rate:g}; steps lower κ_k by exactly ½η²‖U_1[k,:]‖², \

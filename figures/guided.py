@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
 
 from figures import style
-from figures.convnets import largest
 from figures.figure import Collect, Figure
-from figures.rule_benchmark import NAMES as PLACES
+from figures.names import NETS, SETS
+from figures.preset import largest
 from sims.guided import PART, STUDY, WAYS
 from sims.study import Result
 
@@ -61,8 +61,7 @@ def draw(fast: bool, collect: Collect) -> tuple[Sheet, str]:
 def place(group: Group) -> str:
     """Return the set and the net in words."""
     setting = next(iter(group.values())).cell.setting
-    nets = PLACES | {"moskovitz": "architecture 1"}
-    return f"{PLACES[setting.data]}, {nets[setting.net]}"
+    return f"{SETS[setting.data]}, {NETS[setting.net]}"
 
 
 def final(group: Group, way: str) -> np.ndarray:

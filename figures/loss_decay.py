@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from figures import style
 from figures.figure import Collect, Figure
+from figures.names import SETS
 from sims.loss_decay import KINDS, STUDY
 from sims.study import Result
 
@@ -27,8 +28,6 @@ HEADS = {
     "exponential": "exponential loss",
     "logistic": "logistic loss",
 }
-
-IMAGES = {"digits": "digits", "mnist": "MNIST"}
 
 
 def draw(fast: bool, collect: Collect) -> tuple[Sheet, str]:
@@ -146,7 +145,7 @@ def _caption(results: list[Result], shown: list[Result], fast: bool) -> str:
     )
     cell = last["scalar"].cell
     sets = "; ".join(
-        f"{IMAGES[i.data]}, {i.samples} images at most, {i.side}×{i.side}"
+        f"{SETS[i.data]}, {i.samples} images at most, {i.side}×{i.side}"
         for i in dict.fromkeys(r.cell.images for r in results)
     )
     time = last["exponential"].cell.t
@@ -156,7 +155,7 @@ def _caption(results: list[Result], shown: list[Result], fast: bool) -> str:
     more = " The full preset adds MNIST, runs longer and from several starts." if fast else ""
     kept = "No measurement" if ratio <= 1 + 1e-6 else "Some measurement"
     return f"""What to see. Solid: the flow of two linear layers under feedback alignment on \
-{IMAGES[cell.images.data]}; dashed: what is proved at its start. {kept} exceeds its bound (the least over starts is \
+{SETS[cell.images.data]}; dashed: what is proved at its start. {kept} exceeds its bound (the least over starts is \
 drawn; largest ratio \
 {ratio:.6f}, at t = 0 where they are equal). (a) Squared loss, one output: at least e^{{−2κλt}}; at κ = \
 {cell.kappa:g} the whole run falls \

@@ -9,13 +9,13 @@ from matplotlib.lines import Line2D
 
 from figures import style
 from figures.figure import Collect, Figure
+from figures.names import SETS
 from sims.minimum_norm import PARTS, RULES, STUDY, Gaussian, Images
 from sims.study import Result
 
 STARTS = dict(zip(PARTS, ("random", "in the span", "zero"), strict=True))
 """What W_1(0) is called on the axis."""
 
-IMAGES = {"digits": "digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
 
 SIZES = {2: 3.0, 3: 5.0, 4: 7.0}
 """Marker sizes by depth."""
@@ -48,7 +48,7 @@ def _depth(result: Result) -> int:
 def _scales(axes: Axes, results: list[Result]) -> None:
     """Panel a: the excess against the scale of W_1(0), on the images; dashed: predicted."""
     (images, *_) = (r.cell.source for r in results if isinstance(r.cell.source, Images))
-    style.letter(axes, "a", f"excess norm, {IMAGES[images.data]}")
+    style.letter(axes, "a", f"excess norm, {SETS[images.data]}")
     for run in (r for r in results if r.cell.part == "random" and r.cell.source == images):
         how = style.look(run.cell.rule) | {"markersize": SIZES[_depth(run)]}
         for _, start in run.data.groupby("seed"):
@@ -102,7 +102,7 @@ def _caption(results: list[Result], fast: bool) -> str:
     off = max(float(r.data["off_span"].max()) for r in results)
     off_moved = min(float(r.data["moved"].min()) for r in results)
     (width,) = {n for c in cells for n in c.hidden}
-    sets = " and ".join(IMAGES[i.data] for i in images)
+    sets = " and ".join(SETS[i.data] for i in images)
     more = " The full preset is wider, has four layers too, several starts, MNIST and Fashion-MNIST." if fast else ""
     return f"""What to see. (a) Linear nets that interpolate fewer samples than they have inputs: by how much the \
 squared norm of the learnt map exceeds the least that interpolates, ‖YX⁺‖², against the scale of W_1(0); dashed: ‖V \

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from figures import style
 from figures.figure import Collect, Figure
-from figures.rule_benchmark import NAMES
+from figures.names import SETS
 from sims.practical_law import STUDY, Cell
 from sims.study import Result
 
@@ -123,7 +123,7 @@ def _caption(results: dict[str, Result], fast: bool) -> str:
     images = cell.images
     accuracy = ", ".join(f"{n} {100 * float(r.data['test_accuracy'][-1]):.0f} %" for n, r in results.items())
     return (
-        f"Feedback alignment on {images.samples} random images of {NAMES[images.name]}, {100 * images.noise:.0f} % of "
+        f"Feedback alignment on {images.samples} random images of {SETS[images.name]}, {100 * images.noise:.0f} % of "
         f"the labels replaced by other classes: a net {'–'.join(map(str, cell.widths))} of ReLU units without biases, "
         f"softmax cross-entropy, batches of {cell.batch}, {cell.epochs} epochs, η = {cell.rate:g} "
         f"({momentum.cell.rate:g} with momentum, {results['Adam'].cell.rate:g} in Adam), float32.\n\n"

@@ -11,8 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from figures import style
-from figures.convnets import PUBLISHED, largest
 from figures.figure import Collect, Figure
+from figures.names import NETS, SETS
+from figures.preset import largest
 from sims.rule_benchmark import PART, RULES, STUDY
 from sims.study import Result
 
@@ -24,12 +25,6 @@ ERRORS = {
     ("cifar10", "resnet56"): (8.30, 34.88, 38.01, 8.20, 8.69, 9.49),
 }
 """Top-1 test errors in per cent of Sanfiz & Akrout 2021 under SGD, in the order of the rules."""
-
-NAMES = {
-    "digits": "digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10",
-    "small": "a small net", "lenet-mnist": "LeNet", "lenet-cifar": "LeNet", "resnet20": "ResNet-20",
-    "resnet56": "ResNet-56",
-}  # fmt: skip
 
 Group = list[Result]
 """The results of one set and net, in the order of the rules."""
@@ -47,11 +42,11 @@ def draw(fast: bool, collect: Collect) -> tuple[Sheet, str]:
         style.letter(axes, letter, _name(group))
         _errors(axes, group)
     last = panels[len(groups)]
-    style.letter(last, "abcdef"[len(groups)], f"{NAMES[_key(groups[-1])[0]]}, as they learn")
+    style.letter(last, "abcdef"[len(groups)], f"{SETS[_key(groups[-1])[0]]}, as they learn")
     _courses(last, groups[-1])
     handles = [Line2D([], [], **style.look(rule, line=True)) for rule in RULES]
     if any(_key(group) in ERRORS for group in groups):
-        handles.append(Line2D([], [], label="published", **PUBLISHED, color="black"))
+        handles.append(Line2D([], [], label="published", **style.PUBLISHED, color="black"))
     sheet.legend(handles=handles, loc="outside lower center", ncols=7)
     return sheet, _caption(groups)
 
@@ -62,7 +57,7 @@ def _key(group: Group) -> tuple[str, str]:
 
 def _name(group: Group) -> str:
     data, net = _key(group)
-    return f"{NAMES[data]}, {NAMES[net]}"
+    return f"{SETS[data]}, {NETS[net]}"
 
 
 def _of(group: Group, rule: str) -> list[Result]:
@@ -82,7 +77,7 @@ def _errors(axes: Axes, group: Group) -> None:
         axes.vlines(place, min(errors), max(errors), color=style.RULES[rule].color, linewidth=0.8)
         axes.plot([place] * len(errors), errors, **style.look(rule) | {"markersize": 4.5})
         if rule in published:
-            axes.plot(place + 0.32, published[rule], **PUBLISHED, color=style.RULES[rule].color)
+            axes.plot(place + 0.32, published[rule], **style.PUBLISHED, color=style.RULES[rule].color)
     _logarithmic(axes)
     axes.set(ylabel="test error / %", xticks=range(len(RULES)), xlim=(-0.5, len(RULES) - 0.3))
     axes.set_xticklabels([style.RULES[rule].label for rule in RULES])

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from figures import style
 from figures.figure import Collect, Figure
-from figures.rule_benchmark import NAMES
+from figures.names import SETS
 from sims.rule_laws import STUDY, Cell
 from sims.study import Result
 
@@ -78,7 +78,7 @@ def _caption(results: dict[tuple[str, str], Result]) -> str:
         f"{LAWS[key][0]} {100 * float(r.data['test_accuracy'][-1]):.0f} %" for key, r in results.items()
     )
     return (
-        f"Nets on {images.samples} random images of {NAMES[images.name]}, {100 * images.noise:.0f} % of the labels "
+        f"Nets on {images.samples} random images of {SETS[images.name]}, {100 * images.noise:.0f} % of the labels "
         f"replaced by other classes: {'–'.join(map(str, first.widths))} ReLU units without biases (a to d), the same "
         f"with BatchNorm (e), a residual net of depth 8 (f: {resnet.attrs['laws']} laws, {resnet.attrs['channels']} "
         f"channels). Plain SGD, η = {rates}, batches of {first.batch}, {first.epochs} epochs, softmax "

@@ -66,6 +66,15 @@ THEORY: dict[str, Any] = {
 }
 """What was predicted: thin, dashed, black, with a white edge that keeps it visible on top of any measurement."""
 
+PUBLISHED: dict[str, Any] = {
+    "marker": "o",
+    "markersize": 5,
+    "markerfacecolor": "none",
+    "markeredgewidth": 1.1,
+    "linestyle": "none",
+}
+"""A published value: a ring in the rule's colour."""
+
 ROUNDING: dict[str, Any] = {"linestyle": ":", "linewidth": 0.9, "color": "#555555", "zorder": 1}
 """Where float64 ends: dotted grey."""
 

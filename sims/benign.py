@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from sims.made import device
+from sims.onlooker import AbstractOnlooker
 from sims.practical_law import Images, noisy
 from sims.starts import begin
 from sims.study import Study
@@ -83,7 +84,7 @@ class Cell:
         return net
 
 
-class Fits:
+class Fits(AbstractOnlooker):
     """Looks on while a net trains: which labels it has learnt, and where its norms come from.
 
     Args:
@@ -125,13 +126,6 @@ class Fits:
             read.setdefault("account", {})[name] = self.ledger.account[law.place].sum()
         read["units"] = {entry.law.split(".")[0]: entry.units for entry in self.ledger.read()}
         return read
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return nothing: these runs are not taken up again."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take nothing."""
 
     def close(self) -> None:
         """Look on no more."""

@@ -22,6 +22,7 @@ import xarray as xr
 
 from linfa.errors import InputError
 from sims.made import device
+from sims.onlooker import AbstractOnlooker
 
 if TYPE_CHECKING:
     import torch
@@ -193,7 +194,7 @@ def compute(cell: Classifier) -> xr.Dataset:
     return xr.merge([history.drop_vars("looks_step"), looks.dataset()], combine_attrs="no_conflicts")
 
 
-class Looks:
+class Looks(AbstractOnlooker):
     """Reads angles before the first step, and then at steps that grow by a fifth: a watcher of `linfa.nn.train`."""
 
     def __init__(self) -> None:
@@ -215,13 +216,6 @@ class Looks:
         self.rows[step] = {key: {k: float(v) for k, v in found.items()} for key, found in read.items()}
         self.every = max(step + 1, math.ceil(1.2 * step))
         return {}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return nothing: studies keep whole cells."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take nothing."""
 
     def dataset(self) -> xr.Dataset:
         """Return what was read, by step and layer; a layer that has no such angle is not among an angle's layers."""

@@ -20,6 +20,7 @@ import xarray as xr
 
 from linfa.errors import InputError, NoLawError
 from sims.made import device
+from sims.onlooker import AbstractOnlooker
 from sims.study import Study
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def noisy(images: Images) -> Data:
     )
 
 
-class Sides:
+class Sides(AbstractOnlooker):
     """Looks on while a net trains: both sides of the law of each hidden neuron, and the accounts.
 
     Args:
@@ -172,13 +173,6 @@ class Sides:
                     logged.setdefault(f"account_{account}", {})[name] = charged[l].sum()
                 logged.setdefault(f"units_{account}", {})[name] = (residual / (eps * self.scale[l])).max()
         return logged
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return nothing: these runs are not taken up again."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take nothing."""
 
     def close(self) -> None:
         """Look on no more."""

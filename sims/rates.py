@@ -74,3 +74,12 @@ def first_that_ends(rates: Sequence[float], run: Callable[[float], T]) -> tuple[
         except DivergenceError as error:
             last = error
     raise DivergenceError(f"the run diverges at every rate that was tried ({', '.join(map(str, rates))}): {last}")
+
+
+def bounded(losses: np.ndarray, classes: int) -> None:
+    """Raise DivergenceError where the last of the losses is above twice that of guessing, ln n.
+
+    >>> bounded(np.array([2.0, 1.0]), 10)
+    """
+    if not losses[-1] <= 2 * np.log(classes):
+        raise DivergenceError(f"the loss ends at {losses[-1]:.3g}, that of guessing is {np.log(classes):.3g}")

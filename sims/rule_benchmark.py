@@ -13,8 +13,7 @@ import xarray as xr
 
 from sims import classifier
 from sims.classifier import Classifier, Optimiser
-from sims.rates import first_that_ends, ranked, split
-from sims.starts import bounded
+from sims.rates import bounded, first_that_ends, ranked, split
 from sims.study import Study
 
 RULES = ("bp", "fa", "dfa", "usf", "brsf", "frsf")
@@ -72,7 +71,7 @@ class Cell:
         return replace(self.setting, optimiser=replace(self.setting.optimiser, rate=rate))
 
     def run(self, rate: float) -> xr.Dataset:
-        """Return a run at a rate; see `sims.starts.bounded` for what counts as diverged."""
+        """Return a run at a rate; see `sims.rates.bounded` for what counts as diverged."""
         history = classifier.trained(self.at(rate))
         bounded(history["loss"].values, 10)
         return history

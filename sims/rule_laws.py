@@ -20,6 +20,7 @@ import numpy as np
 import xarray as xr
 
 from sims.made import device
+from sims.onlooker import AbstractOnlooker
 from sims.practical_law import ENTRIES, Images, noisy
 from sims.study import Study
 
@@ -108,7 +109,7 @@ class Balance:
         return (self._halves(self._now()) - self.start - self.account).abs()
 
 
-class Residuals:
+class Residuals(AbstractOnlooker):
     """Looks on while a net trains, and logs residuals of the worst channel of all laws, in units of eps · scale.
 
     Args:
@@ -134,13 +135,6 @@ class Residuals:
         unit = self.eps * self.ledger.largest
         drift = (self.ledger.quantity() - self.ledger.start).abs()
         return {"ledger": held, "none": (drift / unit).max(), "balance": (self.balance.residual() / unit).max()}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return nothing: these runs are not taken up again."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take nothing."""
 
     def close(self) -> None:
         """Look on no more."""

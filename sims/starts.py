@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from linfa.errors import DivergenceError, InputError
+from linfa.errors import InputError
+from sims.rates import bounded
 
 if TYPE_CHECKING:
     from torch import nn
@@ -104,12 +105,3 @@ def watched(net: nn.Module, data: Data, training: Training, example: Any) -> dic
         "margin": first,
         "last_margin": margin(net, example),
     }
-
-
-def bounded(losses: np.ndarray, classes: int) -> None:
-    """Raise DivergenceError where the last of the losses is above twice that of guessing, ln n.
-
-    >>> bounded(np.array([2.0, 1.0]), 10)
-    """
-    if not losses[-1] <= 2 * np.log(classes):
-        raise DivergenceError(f"the loss ends at {losses[-1]:.3g}, that of guessing is {np.log(classes):.3g}")

@@ -12,7 +12,7 @@ from linfa.nn import fed_layers
 from sims import guided
 from sims.guided import DIGITS, WAYS, Cell
 from sims.recorded import on_record
-from sims.starts import begin, bounded, margin
+from sims.starts import begin, margin
 
 pytestmark = pytest.mark.usefixtures("unchecked_for_speed")
 
@@ -72,14 +72,6 @@ def test_the_rate_is_the_one_that_does_best_on_images_that_are_held_out():
     assert float(data["worth"].sel(tried=1e9)) == 0  # diverged
     with pytest.raises(linfa.DivergenceError, match="bp diverges at every rate"):
         replace(cell, rates=(1e9,)).measure()
-
-
-def test_a_net_that_ends_far_worse_than_guessing_counts_as_diverged():
-    bounded(np.array([5.0, 4.6]), 10)
-    with pytest.raises(linfa.DivergenceError, match=r"the loss ends at 4.7, that of guessing is 2.3"):
-        bounded(np.array([1.0, 4.7]), 10)
-    with pytest.raises(linfa.DivergenceError, match="ends at nan"):
-        bounded(np.array([np.nan]), 10)
 
 
 def test_decays_fall_from_layer_to_layer_where_they_are_graded():

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 
 import linfa
 from linfa.nn.train import Data
-from sims.rates import first_that_ends, ranked, split
+from sims.rates import bounded, first_that_ends, ranked, split
 
 
 def numbered(n):
@@ -38,3 +38,11 @@ def test_what_diverges_comes_last_and_gives_way():
         first_that_ends((0.1, 0.2), run)
     with pytest.raises(ZeroDivisionError):
         ranked((0.1, 0.2), lambda rate: rate / 0)
+
+
+def test_a_net_that_ends_far_worse_than_guessing_counts_as_diverged():
+    bounded(np.array([5.0, 4.6]), 10)
+    with pytest.raises(linfa.DivergenceError, match=r"the loss ends at 4.7, that of guessing is 2.3"):
+        bounded(np.array([1.0, 4.7]), 10)
+    with pytest.raises(linfa.DivergenceError, match="ends at nan"):
+        bounded(np.array([np.nan]), 10)

@@ -8,7 +8,7 @@ from torch import nn
 import linfa
 from linfa.nn import convert, dominate, fed_layers, models
 from linfa.nn.monitors import Dominance, Monitors
-from linfa.nn.train import SGD, Adam
+from linfa.nn.train import SGD, Adam, Data, Laws, Training, fit
 from tests.nn import graphs
 from tests.tolerance import rounding
 
@@ -159,6 +159,16 @@ def test_decay_of_layers_is_that_of_torch_s_groups():
         SGD(0.1, decay={"fc9": 0.1}).over(net)
     with pytest.raises(linfa.InputError, match=r"decay must be finite and ≥ 0; got -1.0"):
         SGD(0.1, decay={"fc1": -1.0})
+
+
+def test_the_ledger_accounts_for_decays_that_differ_from_layer_to_layer():
+    model = mlp()
+    x = torch.randn(64, 5, dtype=torch.double, generator=torch.Generator().manual_seed(0))
+    y = torch.randint(0, 3, (64,), generator=torch.Generator().manual_seed(1))
+    training = Training(SGD(0.05, 0.9, {"fc1": 0.03, "fc3": 0.01}), epochs=10, batch=16)
+    run = fit(model, Data(x, y, x, y), training, watch={"laws": Laws(every=1)}).dataset
+    assert bool((run["laws_units"] <= 1 + run["laws_step"]).all())
+    assert float(run["laws_drift"].max()) > 0.1  # without an account
 
 
 def at_rest(model, decay, x, y, steps=2500, rate=0.1):
